@@ -1,0 +1,71 @@
+# Everything from a clean checkout, with nothing but Python >= 3.11, git and make.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN    := .venv/bin
+CODE    = src tests $(wildcard bench)
+LOCKS  := requirements/dev.txt requirements/build.txt
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
+            $(shell $(python) -c '$(USABLE)' 2>/dev/null && echo $(python))))
+
+.PHONY: help setup demo test check fix crash mutants bench lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: .venv/.penstock ## make .venv with the locked packages and the penstock command
+
+.venv/.packages: $(LOCKS)
+	@test -n "$(PYTHON)" || { echo "needs Python >= 3.11 with venv and ensurepip (on Debian: python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --require-hashes $(LOCKS:%=-r %)
+	@touch $@
+
+.venv/.penstock: .venv/.packages pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## run the main job on the small bundled repository
+	$(BIN)/penstock demo
+
+test: setup ## pass every check and every test
+	tools/system-packages
+	@$(MAKE) check
+	$(BIN)/python -m pytest -n 2
+
+check: setup ## pass what needs no run: style, types, imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+
+fix: setup ## repair what ruff can repair
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+crash: setup ## kill a run at every step, and see it continue
+	$(BIN)/python -m tests.crash
+
+mutants: setup ## break the code on purpose, and see the tests notice
+	$(BIN)/python -m tests.mutants
+
+bench: setup ## measure
+	$(BIN)/python -m bench
+
+# Universal: one set of files for Linux and macOS and every Python from 3.11 on.
+COMPILE = .lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+            --custom-compile-command "make lock"
+
+lock: ## choose the newest versions anew and pin their hashes
+	$(PYTHON) -m venv --clear .lock
+	.lock/bin/python -m pip install --quiet uv
+	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
+
+clean: ## remove what was made here, and nothing else
+	rm -rf .venv .lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,1 @@
+"""Recomputes from the log alone what a run claims."""
