@@ -41,7 +41,7 @@ check: setup ## pass what needs no run: style, types, imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy $(CODE)
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 fix: setup ## repair what ruff can repair
 	$(BIN)/ruff check --fix
