@@ -21,8 +21,8 @@ class Source:
 
 @cache
 def read_sources() -> tuple[Source, ...]:
-    """Every text file that git tracks, or would: what is ignored is not ours."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    """Every text file that git tracks."""
+    listing = ["git", "ls-files", "-z"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     files = {name: ROOT / name for name in sorted(set(names.split("\0")) - {""})}
     contents = {name: file.read_bytes() for name, file in files.items() if file.is_file()}
