@@ -343,7 +343,11 @@ class Environments(Protocol):
         """Digest of each declared environment for a tree given as object id by path."""
 
     async def build(
-        self, order: EnvOrder, checkout: Checkout, job_dir: str, started: Callable[[ProcessIdentity], None] | None = None
+        self,
+        order: EnvOrder,
+        checkout: Checkout,
+        job_dir: str,
+        started: Callable[[ProcessIdentity], None] | None = None,
     ) -> EnvEnded:
         """Run its set-up in `checkout`, sandboxed, and seal the result under its digest. `key` is left empty."""
 
@@ -367,7 +371,15 @@ class AgentReport(Frozen):
     """What the agent's adapter saw. `claims` are the agent's words, recorded as such."""
 
     outcome: Literal[
-        "ended", "crashed", "timeout", "stalled", "flood", "refused", "provider_transient", "provider_terminal", "infra"
+        "ended",
+        "crashed",
+        "timeout",
+        "stalled",
+        "flood",
+        "refused",
+        "provider_transient",
+        "provider_terminal",
+        "infra",
     ]
     message: str = ""
     exit_status: int | None = None

@@ -18,7 +18,17 @@ PROCESS_KINDS: tuple[JobKind, ...] = ("turn", "gate", "env")
 """Never adopted after a crash; the other kinds are repeatable and probed by looking."""
 Role = Literal["build", "fix"]
 TicketStateName = Literal[
-    "waiting", "ready", "working", "verifying", "fixing", "landing", "backoff", "held", "done", "failed", "canceled"
+    "waiting",
+    "ready",
+    "working",
+    "verifying",
+    "fixing",
+    "landing",
+    "backoff",
+    "held",
+    "done",
+    "failed",
+    "canceled",
 ]
 Outcome = Literal["finished", "stopped", "wedged"]
 
@@ -53,6 +63,25 @@ class Usage(Frozen):
     tool_calls: int | None = None
 
 
+class Approved(Frozen, tag_field="type", tag="approved"):
+    """A person vouches for the exact candidate tree that the ticket has now (`tree`); void when it changes."""
+
+    ticket: str
+    who: str
+    reason: str
+    gate: str | None = None
+    tree: str = ""
+
+
+class WorkLeft(Frozen):
+    """Work that an earlier run imported and neither landed nor refused: the next run goes on from it."""
+
+    ticket: str
+    head: str
+    base: str
+    lines: int
+
+
 # --- what jobs are asked to do --------------------------------------------------------------------------------------
 
 
@@ -61,6 +90,8 @@ class TurnOrder(Frozen, tag="turn"):
 
     ticket: str
     attempt: int
+    turn: int = 1
+    """Number of this turn within the attempt, counting only ended ones: the same after a lost job."""
     role: Role
     start: str
     """Commit the clone starts at; for a fix the red candidate or the conflicted merge."""
@@ -100,6 +131,8 @@ class GateOrder(Frozen, tag="gate"):
     against: Digest | None = None
     """Blob of base's per-test results that this run is compared with."""
     against_tree: str | None = None
+    base: str = ""
+    """Commit of `against_tree`, for oracles that run or read base."""
     candidate_tests: Digest | None = None
     """`witness`: blob of the candidate's per-test results."""
     only_files: tuple[str, ...] = ()
@@ -166,22 +199,14 @@ class LedgerRead(Event, tag="ledger_read"):
     """What earlier runs of this repository left: attempts and retries per ticket revision. No run resets a counter."""
 
     attempts: dict[Digest, int] = {}
-    retries: dict[Digest, dict[str, int]] = {}
+    retries: dict[Digest, dict[FailureClass, int]] = {}
     quarantined: tuple[str, ...] = ()
+    work: dict[Digest, WorkLeft] = {}
+    approvals: tuple[Approved, ...] = ()
 
 
 class TicketAdded(Event, tag="ticket_added"):
     ticket: Ticket
-
-
-class TicketRevised(Event, tag="ticket_revised"):
-    """The text changed during the run: the attempt ends, the new revision starts over."""
-
-    ticket: Ticket
-
-
-class TicketWithdrawn(Event, tag="ticket_withdrawn"):
-    ticket: str
 
 
 class TicketFoundDone(Event, tag="ticket_found_done"):
@@ -223,7 +248,15 @@ class TurnEnded(Event, tag="turn_ended"):
 
     key: str
     outcome: Literal[
-        "ended", "crashed", "timeout", "stalled", "flood", "refused", "provider_transient", "provider_terminal", "infra"
+        "ended",
+        "crashed",
+        "timeout",
+        "stalled",
+        "flood",
+        "refused",
+        "provider_transient",
+        "provider_terminal",
+        "infra",
     ]
     message: str = ""
     exit_status: int | None = None
@@ -346,16 +379,6 @@ class CancelAsked(Event, tag="cancel_asked"):
     reason: str = ""
 
 
-class Approved(Event, tag="approved"):
-    """A person vouches for the exact candidate tree that the ticket has now (`tree`); void when it changes."""
-
-    ticket: str
-    who: str
-    reason: str
-    gate: str | None = None
-    tree: str = ""
-
-
 class BudgetRaised(Event, tag="budget_raised"):
     who: str
     add: Spend
@@ -386,6 +409,8 @@ class TicketMoved(Event, tag="ticket_moved"):
     """`held`: the command that frees it."""
     commit: str = ""
     """`done`: what landed, or what showed that it was satisfied."""
+    evidence: tuple[int, ...] = ()
+    """`fixing`: seqs of the evidence that is red, which the fix turn is shown."""
 
 
 class AttemptStarted(Event, tag="attempt_started"):
@@ -423,7 +448,18 @@ class Refused(Event, tag="refused"):
 
     ticket: str
     kind: Literal[
-        "weakened", "shrunk", "expansion", "protected", "turn_too_large", "vacuous", "red", "no_change", "pending_markers"
+        "weakened",
+        "shrunk",
+        "expansion",
+        "protected",
+        "turn_too_large",
+        "vacuous",
+        "red",
+        "broken",
+        "conflict",
+        "no_change",
+        "criteria_open",
+        "pending_markers",
     ]
     reason: str
     paths: tuple[str, ...] = ()
@@ -457,6 +493,8 @@ class TestQuarantined(Event, tag="test_quarantined"):
     test: str
     gate: str
     reason: str
+    seen: int
+    """Seq of the red evidence: that look is taken again without this test."""
 
 
 class BreakerOpened(Event, tag="breaker_opened"):
@@ -505,8 +543,6 @@ Input = (
     | RunResumed
     | LedgerRead
     | TicketAdded
-    | TicketRevised
-    | TicketWithdrawn
     | TicketFoundDone
     | TrunkMoved
     | JobStarted
@@ -547,6 +583,7 @@ Decision = (
 )
 
 AnyEvent = Input | Decision
+DECISIONS: tuple[type[Decision], ...] = Decision.__args__
 
 
 class Record(Frozen):

@@ -58,7 +58,9 @@ class Ticket(Frozen):
     budget: BudgetCaps = BudgetCaps()
 
 
-def unknown_dependencies(tickets: Iterable[Ticket], known_elsewhere: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+def unknown_dependencies(
+    tickets: Iterable[Ticket], known_elsewhere: frozenset[str] = frozenset()
+) -> list[tuple[str, str]]:
     """Pairs (ticket, dependency that nobody has), in ticket order."""
     tickets = list(tickets)
     known = {t.id for t in tickets} | known_elsewhere

@@ -1,0 +1,88 @@
+"""Which ready ticket starts next: priority with ageing, named resources, scopes, bounded bypass."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from penstock.core.policy import Policy
+from penstock.core.state import State, TicketRun
+from penstock.core.tickets import Ticket
+
+
+def static_key(run: TicketRun, policy: Policy) -> int:
+    """Ageing as a key that never changes: one priority step is worth `age_step_ms` of waiting. Smaller goes first."""
+    return run.ready_ms + run.priority * policy.limits.age_step_ms
+
+
+def signature_of(ticket: Ticket) -> str:
+    """Tickets with the same signature compete for the same things: one heap each."""
+    return "\n".join((*sorted(ticket.resources), "", *sorted(ticket.scope)))
+
+
+def heads(state: State) -> list[tuple[int, str]]:
+    """The first still ready ticket of each heap, best first. Stale heap entries are dropped on the way."""
+    found = []
+    for heap in state.heaps.values():
+        while heap and not _is_current(state, heap[0]):
+            heapq.heappop(heap)
+        if heap:
+            found.append(heap[0])
+    return sorted(found)
+
+
+def _is_current(state: State, entry: tuple[int, str]) -> bool:
+    run = state.tickets.get(entry[1])
+    return run is not None and run.state == "ready" and static_key(run, state.policy) == entry[0]
+
+
+def in_flight(state: State) -> int:
+    """Tickets that hold a slot of the window."""
+    return len(state.active) + len(state.probing)
+
+
+def admissible(state: State) -> Iterator[TicketRun]:
+    """Ready tickets that resources and scopes allow to start now, best first.
+
+    A head that was passed over for longer than `bypass_ms_max` reserves what it waits for: nobody who needs the same
+    may overtake it.
+    """
+    reserved: list[Ticket] = []
+    for _, name in heads(state):
+        run = state.tickets[name]
+        if any(conflict(run.ticket, other) for other in reserved):
+            continue
+        if fits(state, run.ticket):
+            yield run
+        elif state.now_ms - run.ready_ms > state.policy.limits.bypass_ms_max:
+            reserved.append(run.ticket)
+
+
+def fits(state: State, ticket: Ticket) -> bool:
+    """Are its resources free, and does nobody at work hold an overlapping scope?"""
+    for resource in ticket.resources:
+        if state.resources_used.get(resource, 0) >= state.policy.resources.get(resource, 1):
+            return False
+    return not any(scopes_overlap(ticket.scope, state.tickets[name].ticket.scope) for name in state.active)
+
+
+def conflict(one: Ticket, other: Ticket) -> bool:
+    """Do the two wait for the same thing?"""
+    return bool(set(one.resources) & set(other.resources)) or scopes_overlap(one.scope, other.scope)
+
+
+def scopes_overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """May a path match both sets of globs? Errs on the side of yes; an undeclared scope claims nothing."""
+    return any(_globs_overlap(a, b) for a in one for b in other)
+
+
+def _globs_overlap(one: str, other: str) -> bool:
+    stem_one, stem_other = _literal_stem(one), _literal_stem(other)
+    if stem_one == one and stem_other == other:
+        return one == other or one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/")
+    return stem_one.startswith(stem_other) or stem_other.startswith(stem_one)
+
+
+def _literal_stem(glob: str) -> str:
+    cut = min((i for i, c in enumerate(glob) if c in "*?["), default=len(glob))
+    return glob[:cut]
