@@ -1,0 +1,81 @@
+"""Records to chained rows and back: what every log does to its bytes, whatever keeps them.
+
+The chain is `codec.link`'s, on raw digests: a log appends and reads in this loop, so it is kept tight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from penstock.core import codec
+from penstock.core.digest import Digest
+from penstock.core.events import Record
+from penstock.core.policy import Frozen
+
+Row = tuple[int, bytes, bytes]
+"""Seq, stored bytes of the record, and the raw head of the chain after them."""
+
+
+class Tip(Frozen):
+    """Where a log ends: what the next record continues."""
+
+    seq: int = 0
+    at_ms: int = 0
+    head: Digest = codec.GENESIS
+
+
+def extend(tip: Tip, records: Sequence[Record]) -> tuple[list[Row], Tip]:
+    """Rows that continue `tip`, and the tip after them. `ValueError` where a seq or time does not continue."""
+    seq, at_ms, head = tip.seq, tip.at_ms, bytes.fromhex(tip.head)
+    rows: list[Row] = []
+    for record in records:
+        if record.seq != seq + 1:
+            raise ValueError(f"record {record.seq} does not follow record {seq}")
+        if record.at_ms < at_ms:
+            raise ValueError(f"record {record.seq} is at {record.at_ms} ms, before {at_ms} ms of record {seq}")
+        seq, at_ms = record.seq, record.at_ms
+        data = codec.encode(record)
+        head = hashlib.sha256(head + data).digest()
+        rows.append((seq, data, head))
+    return rows, Tip(seq=seq, at_ms=at_ms, head=head.hex())
+
+
+def follow(seq: int, head: Digest, rows: Iterable[Row], end: tuple[int, Digest]) -> Iterator[Record]:
+    """The records of `rows`, which continue (`seq`, `head`) and stop at `end`.
+
+    `ValueError` at the first that does not: it says what is wrong, and where the longest valid prefix ends.
+    """
+    last, raw_head = seq, bytes.fromhex(head)
+    for seq, data, stored_head in rows:
+        if seq != last + 1:
+            raise broken(last, f"record {last + 1} is missing")
+        if seq > end[0]:
+            raise broken(last, f"record {seq} is beyond the end of the log")
+        raw_head = hashlib.sha256(raw_head + data).digest()
+        if raw_head != stored_head:
+            raise broken(last, f"record {seq} does not chain")
+        yield _decode(seq, data)
+        last = seq
+    if last < end[0]:
+        raise broken(last, f"record {last + 1} is missing, and all after it")
+    if raw_head.hex() != end[1]:
+        raise broken(last - 1, f"record {last} is not the one the log ended with")
+
+
+def _decode(seq: int, data: bytes) -> Record:
+    try:
+        record = codec.decode(data)
+    except msgspec.DecodeError as wrong:
+        raise broken(seq - 1, f"record {seq} cannot be read ({wrong})") from wrong
+    if record.seq != seq:
+        raise broken(seq - 1, f"record {seq} says that it is record {record.seq}")
+    return record
+
+
+def broken(valid: int, what: str) -> ValueError:
+    """What to raise at the first row that is not the log's: `what`, and how far it was valid."""
+    prefix = f"the longest valid prefix is records 1 to {valid}" if valid else "no record is valid"
+    return ValueError(f"{what}; {prefix}")
