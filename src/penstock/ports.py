@@ -329,6 +329,9 @@ class Workspaces(Protocol):
         Raises `ImportRefused`.
         """
 
+    def mounts(self, checkout: Checkout) -> tuple[Mount, ...]:
+        """What a confined process needs besides the tree itself: the shared objects, read-only."""
+
     async def discard(self, checkout: Checkout) -> None:
         """Delete the working tree; what was imported stays."""
 

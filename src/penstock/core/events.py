@@ -90,13 +90,13 @@ class TurnOrder(Frozen, tag="turn"):
 
     ticket: str
     attempt: int
-    turn: int = 1
-    """Number of this turn within the attempt, counting only ended ones: the same after a lost job."""
     role: Role
     start: str
     """Commit the clone starts at; for a fix the red candidate or the conflicted merge."""
     trunk: str
     """Commit on trunk that the work is measured against."""
+    turn: int = 1
+    """Number of this turn within the attempt, counting only ended ones: the same after a lost job."""
     allowed: tuple[str, ...] = ()
     """Globs the diff may touch; empty: everything. The rest is set aside under a salvage ref."""
     evidence: tuple[int, ...] = ()
@@ -128,6 +128,8 @@ class GateOrder(Frozen, tag="gate"):
     commit: str
     tree: str
     env_digest: Digest = ""
+    env_tree: str = ""
+    """The tree whose inputs define the environments."""
     against: Digest | None = None
     """Blob of base's per-test results that this run is compared with."""
     against_tree: str | None = None

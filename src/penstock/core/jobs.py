@@ -64,6 +64,7 @@ def owe_gate(state: State, run: TicketRun | None, need: Need, why: str) -> tuple
         commit=need.commit,
         tree=need.tree,
         env_digest=env_digest,
+        env_tree=need.env_tree,
         against=_tests_of(state, need.gate, need.base_tree),
         against_tree=need.base_tree or None,
         base=need.base,
