@@ -1,0 +1,183 @@
+"""The driver: inputs are appended with the decisions they cause, and only then are effects performed.
+
+    input -> append -> evolve -> owed -> decisions appended -> effects performed -> input ...
+
+Write-ahead: an input and its decisions are durable, in one commit, before any effect of theirs begins. Level-triggered:
+what is performed is read from the state (jobs that are owed and that nobody performs), so a start and a restart are the
+same code. Inputs that arrive while a commit is under way wait for the next one: that is the group commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from penstock import ports
+from penstock.core import events as e
+from penstock.core.evolve import evolve
+from penstock.core.owed import next_due_ms, owed
+from penstock.core.state import State
+from penstock.shell.perform import Performer
+
+Observer = Callable[[e.Record, State], None]
+Seal = Callable[[int], Awaitable[e.ReportSealed]]
+SNAPSHOT_EVERY = 2_000
+OPERATOR_INPUTS = (e.PauseAsked, e.ResumeAsked, e.DrainAsked, e.CancelAsked, e.Approved, e.BudgetRaised)
+
+
+class Stopped(Exception):
+    """The operator wants the run to stop at once: it stays unfinished and can be continued."""
+
+
+class Driver:
+    """Runs one log to its end. All state changes happen in `_commit`, one batch at a time."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        log: ports.EventLog,
+        clock: ports.Clock,
+        performer: Performer,
+        seal: Seal,
+        observers: Sequence[Observer] = (),
+        save: Callable[[State], None] | None = None,
+    ) -> None:
+        self._state = state
+        self._log = log
+        self._clock = clock
+        self._performer = performer
+        self._seal = seal
+        self._observers = tuple(observers)
+        self._save = save
+        self._inputs: asyncio.Queue[e.Input] = asyncio.Queue()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log")
+        self._stop = asyncio.Event()
+        self._saved_at = state.seq
+
+    def tell(self, event: e.Input) -> None:
+        """Hand in something that happened; it is appended with the next commit."""
+        self._inputs.put_nowait(event)
+
+    async def ask(self, event: e.Input) -> int:
+        """Hand in an operator's input and wait until it is durable; its seq. Raises `Stopped` when the run is ending."""
+        if self._state.conclusion is not None:
+            raise Stopped("the run is ending")
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[id(event)] = future
+        self._inputs.put_nowait(event)
+        return await future
+
+    def stop(self) -> None:
+        """End at once: all process trees are ended, nothing more is appended."""
+        self._stop.set()
+
+    async def run(self, first: Sequence[e.Input]) -> State:
+        """Append `first`, then go on until the run is finished. Raises `Stopped` after `stop`, `Fenced` when fenced."""
+        try:
+            await self._commit(first)
+            while self._state.finished is None:
+                self._perform_owed()
+                batch = await self._next_batch()
+                if self._stop.is_set():
+                    raise Stopped("stopped by the operator")
+                await self._commit(batch)
+            return self._state
+        finally:
+            await self._end_tasks()
+            for future in self._waiting.values():
+                future.cancel()
+            self._writer.shutdown(wait=True)
+
+    async def _next_batch(self) -> list[e.Input]:
+        """Everything that has happened by now; waits for the first, or for the time at which something is due."""
+        if self._state.conclusion is not None and not self._state.sealed:
+            return [await self._seal(self._state.seq)]
+        due = next_due_ms(self._state)
+        waits = {asyncio.ensure_future(self._inputs.get()), asyncio.ensure_future(self._stop.wait())}
+        timer = None
+        if due is not None:
+            timer = asyncio.ensure_future(self._clock.sleep_until(due))
+            waits.add(timer)
+        finished, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for other in others:
+            other.cancel()
+        batch = [task.result() for task in finished if task is not timer and isinstance(task.result(), e.Event)]
+        while not self._inputs.empty():
+            batch.append(self._inputs.get_nowait())
+        if not batch and timer is not None and timer in finished and due is not None:
+            batch.append(e.TimerFired(due_ms=due))
+        return batch
+
+    async def _commit(self, inputs: Sequence[e.Input]) -> None:
+        """Fold the inputs and every decision they cause, and make them durable together."""
+        records: list[e.Record] = []
+        for event in inputs:
+            if self._state.conclusion is not None and not isinstance(event, e.ReportSealed):
+                continue  # what comes after the conclusion changes nothing and must not stand before the seal
+            records.append(self._fold(event))
+            if future := self._waiting.pop(id(event), None):
+                future.get_loop().call_soon(_resolve, future, self._state.seq)
+        while decisions := owed(self._state):
+            records.extend(self._fold(decision) for decision in decisions)
+        if not records:
+            return
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._log.append, records)
+        for record in records:
+            for observe in self._observers:
+                observe(record, self._state)
+        if self._save is not None and (self._state.seq - self._saved_at >= SNAPSHOT_EVERY or self._state.finished):
+            self._saved_at = self._state.seq
+            self._save(self._state)
+
+    def _fold(self, event: e.AnyEvent) -> e.Record:
+        now = max(self._clock.now_ms(), self._state.now_ms)
+        record = e.Record(seq=self._state.seq + 1, at_ms=now, event=event)
+        evolve(self._state, record)
+        return record
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+
+    def _perform_owed(self) -> None:
+        for key, job in self._state.jobs.items():
+            if key not in self._tasks and not job.unwanted:
+                self._tasks[key] = asyncio.create_task(self._perform(key, job.order), name=key)
+            elif job.unwanted and key in self._tasks:
+                self._tasks[key].cancel()
+            elif job.unwanted:
+                self.tell(e.JobCanceled(key=key))
+
+    async def _perform(self, key: str, order: e.Order) -> None:
+        def started(identity: ports.ProcessIdentity) -> None:
+            self.tell(
+                e.JobStarted(key=key, pid=identity.pid, start_ticks=identity.start_ticks, boot=identity.boot),
+            )
+
+        try:
+            end: e.Input = await self._performer.perform(key, order, started)
+        except asyncio.CancelledError:
+            if self._stop.is_set():
+                raise
+            end = e.JobCanceled(key=key)
+        except ports.Fenced:
+            self.stop()
+            raise
+        except Exception as bug:  # the supervisor: a job's own bug costs that job, not the run
+            end = e.JobLost(key=key, reason=f"{type(bug).__name__}: {bug}"[:500])
+        finally:
+            self._tasks.pop(key, None)
+        self.tell(end)
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _resolve(future: asyncio.Future[int], seq: int) -> None:
+    if not future.done():
+        future.set_result(seq)
