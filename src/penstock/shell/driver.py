@@ -51,29 +51,32 @@ class Driver:
         self._seal = seal
         self._observers = tuple(observers)
         self._save = save
-        self._inputs: asyncio.Queue[e.Input] = asyncio.Queue()
+        self._inbox: list[e.Input] = []
+        self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log")
-        self._stop = asyncio.Event()
+        self._is_stopping = False
         self._saved_at = state.seq
 
     def tell(self, event: e.Input) -> None:
         """Hand in something that happened; it is appended with the next commit."""
-        self._inputs.put_nowait(event)
+        self._inbox.append(event)
+        self._wake.set()
 
     async def ask(self, event: e.Input) -> int:
-        """Hand in an operator's input and wait until it is durable; its seq. Raises `Stopped` when the run is ending."""
+        """Hand in an operator's input; its seq, once it is durable. Raises `Stopped` when the run is ending."""
         if self._state.conclusion is not None:
             raise Stopped("the run is ending")
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[id(event)] = future
-        self._inputs.put_nowait(event)
+        self.tell(event)
         return await future
 
     def stop(self) -> None:
         """End at once: all process trees are ended, nothing more is appended."""
-        self._stop.set()
+        self._is_stopping = True
+        self._wake.set()
 
     async def run(self, first: Sequence[e.Input]) -> State:
         """Append `first`, then go on until the run is finished. Raises `Stopped` after `stop`, `Fenced` when fenced."""
@@ -82,7 +85,7 @@ class Driver:
             while self._state.finished is None:
                 self._perform_owed()
                 batch = await self._next_batch()
-                if self._stop.is_set():
+                if self._is_stopping:
                     raise Stopped("stopped by the operator")
                 await self._commit(batch)
             return self._state
@@ -97,35 +100,39 @@ class Driver:
         if self._state.conclusion is not None and not self._state.sealed:
             return [await self._seal(self._state.seq)]
         due = next_due_ms(self._state)
-        waits = {asyncio.ensure_future(self._inputs.get()), asyncio.ensure_future(self._stop.wait())}
-        timer = None
-        if due is not None:
-            timer = asyncio.ensure_future(self._clock.sleep_until(due))
-            waits.add(timer)
-        finished, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for other in others:
-            other.cancel()
-        batch = [task.result() for task in finished if task is not timer and isinstance(task.result(), e.Event)]
-        while not self._inputs.empty():
-            batch.append(self._inputs.get_nowait())
-        if not batch and timer is not None and timer in finished and due is not None:
+        if not self._inbox:
+            timer = None if due is None else asyncio.create_task(self._wake_at(due))
+            await self._wake.wait()
+            if timer is not None:
+                timer.cancel()
+        self._wake.clear()
+        batch, self._inbox = self._inbox, []
+        if not batch and due is not None and self._clock.now_ms() >= due:
             batch.append(e.TimerFired(due_ms=due))
         return batch
+
+    async def _wake_at(self, due_ms: int) -> None:
+        await self._clock.sleep_until(due_ms)
+        self._wake.set()
 
     async def _commit(self, inputs: Sequence[e.Input]) -> None:
         """Fold the inputs and every decision they cause, and make them durable together."""
         records: list[e.Record] = []
+        answers: list[tuple[asyncio.Future[int], int]] = []
         for event in inputs:
             if self._state.conclusion is not None and not isinstance(event, e.ReportSealed):
                 continue  # what comes after the conclusion changes nothing and must not stand before the seal
             records.append(self._fold(event))
             if future := self._waiting.pop(id(event), None):
-                future.get_loop().call_soon(_resolve, future, self._state.seq)
+                answers.append((future, self._state.seq))
         while decisions := owed(self._state):
             records.extend(self._fold(decision) for decision in decisions)
         if not records:
             return
         await asyncio.get_running_loop().run_in_executor(self._writer, self._log.append, records)
+        for future, seq in answers:
+            if not future.done():
+                future.set_result(seq)
         for record in records:
             for observe in self._observers:
                 observe(record, self._state)
@@ -159,7 +166,7 @@ class Driver:
         try:
             end: e.Input = await self._performer.perform(key, order, started)
         except asyncio.CancelledError:
-            if self._stop.is_set():
+            if self._is_stopping:
                 raise
             end = e.JobCanceled(key=key)
         except ports.Fenced:
@@ -176,8 +183,3 @@ class Driver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _resolve(future: asyncio.Future[int], seq: int) -> None:
-    if not future.done():
-        future.set_result(seq)
