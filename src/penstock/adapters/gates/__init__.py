@@ -1,0 +1,1 @@
+"""Gates: commands that are run confined, and judged by what was seen."""
