@@ -283,7 +283,7 @@ def fault_of_range(value: float, low: float, high: float) -> Fault | None:
 def fault_of_glob(value: str) -> Fault | None:
     """A glob is relative to the repository and stays inside it."""
     if not value.strip():
-        return "is an empty glob", "remove it"
+        return "is empty", "remove it"
     if value.startswith(("/", "~")) or ".." in value.split("/"):
         return f"{shown(value)} leaves the repository", 'write it relative to the repository: "src/**"'
     return None

@@ -1,0 +1,216 @@
+"""From the text of `penstock.toml` to `Settings`, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from msgspec.structs import replace
+
+from penstock.core.digest import digest_of
+from penstock.core.policy import FileClasses, Landing, Policy
+from penstock.documents.document import TEXT_BYTES_MAX, Unreadable, decoded
+from penstock.documents.fields import Fault, Fields, fault_of_glob, kind_of, root_of, shown
+from penstock.documents.toml import read_toml
+from penstock.ports import BadInput, Problem
+from penstock.settings.gates import NETWORKS, take_envs, take_gates, take_resources_of
+from penstock.settings.limits import take_budget, take_limits, take_retries, take_risk
+from penstock.settings.schema import (
+    AgentSettings,
+    NotifySettings,
+    SandboxSettings,
+    Settings,
+    Source,
+    TicketsSettings,
+)
+
+FILE = "penstock.toml"
+BRANCH = re.compile(
+    r"(?!/)(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[^\s~^:?*\[\\\x00-\x1f-][^\s~^:?*\[\\\x00-\x1f]*(?<![./])"
+)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SOURCES: tuple[Source, ...] = get_args(Source)
+TEMPLATE_CHARS_MAX = 64 * 1024
+SET_AGENT = 'write [agent] command = "..." in penstock.toml: it gets the prompt on stdin, in its own clone'
+
+
+def load_settings(path: Path, shown_as: str = FILE) -> Settings:
+    """Settings of a file. Raises `BadInput` with every problem."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(TEXT_BYTES_MAX + 1)
+    except FileNotFoundError:
+        raise one(shown_as, 0, "does not exist", "let `penstock init` write it") from None
+    except OSError as error:
+        raise one(shown_as, 0, f"cannot be read: {error.strerror}", "make it readable") from None
+    return read_settings(data, shown_as)
+
+
+def read_settings(data: bytes, shown_as: str = FILE) -> Settings:
+    """Settings of the file's bytes. Raises `BadInput` with every problem."""
+    try:
+        root = root_of(read_toml(decoded(data), shown_as))
+    except Unreadable as error:
+        raise one(shown_as, error.line, error.message, error.fix) from None
+    settings = take_settings(root, shown_as)
+    if root.reading.problems:
+        raise BadInput(sorted(root.reading.problems, key=lambda p: p.line))
+    return settings
+
+
+def one(file: str, line: int, message: str, fix: str) -> BadInput:
+    return BadInput([Problem(file=file, line=line, field="", message=message, fix=fix)])
+
+
+def needs_agent(settings: Settings) -> Problem | None:
+    """What is wrong when a run is asked for and nobody can do the work; None where somebody can."""
+    agent = settings.agent
+    if agent.kind == "command" and not agent.command:
+        message = "no agent command: nobody would do the work"
+        return Problem(file=settings.file, line=0, field="agent.command", message=message, fix=SET_AGENT)
+    return None
+
+
+def explain(settings: Settings) -> list[tuple[str, object, str]]:
+    """Each value in force as `(key, value, where)`; where is `penstock.toml:12` or `default`."""
+    return [(o.key, o.value, f"{settings.file}:{o.line}" if o.line else "default") for o in settings.origins]
+
+
+def take_settings(root: Fields, file: str) -> Settings:
+    """Ask for every section there is; what is left over is unknown."""
+    agent = root.sub("agent")
+    tickets = take_tickets(root.sub("tickets"))
+    policy = take_policy(root, agent, tickets)
+    settings = Settings(
+        policy=replace(policy, digest=digest_of(policy)),
+        agent=take_agent(agent),
+        sandbox=take_sandbox(root.sub("sandbox")),
+        tickets=tickets,
+        notify=take_notify(root.sub("notify")),
+        file=file,
+        origins=tuple(root.reading.origins),
+    )
+    root.refuse_unknown()
+    return settings
+
+
+def take_policy(root: Fields, agent: Fields, tickets: TicketsSettings) -> Policy:
+    """What the core decides by, without its digest."""
+    default = Policy()
+    envs = take_envs(root)
+    resources = take_resources_of(root.sub("resources"))
+    return Policy(
+        baseline=root.choice("baseline", ("must_pass", "no_new_failures"), default.baseline),
+        on_dependency_failed=root.choice("on_dependency_failed", ("canceled", "held"), default.on_dependency_failed),
+        stop_waiting=root.flag("stop_waiting", default.stop_waiting),
+        gates=take_gates(root, envs, resources),
+        envs=envs,
+        resources=resources,
+        limits=take_limits(root.sub("limits"), agent),
+        retries=take_retries(root),
+        budget=take_budget(root.sub("budget")),
+        risk=take_risk(root.sub("risk")),
+        files=take_files(root.sub("redgreen"), root.sub("protected"), tickets),
+        landing=take_landing(root.sub("landing")),
+    )
+
+
+def take_files(redgreen: Fields, protected: Fields, tickets: TicketsSettings) -> FileClasses:
+    """`[redgreen]` and `[protected]`. The settings and the tickets are protected whatever is written."""
+    default = FileClasses()
+    own = (FILE, f"{tickets.path}/**" if tickets.source == "markdown" else tickets.path)
+    others = tuple(g for g in default.protected if g not in (FILE, "tickets/**"))
+    written = protected.texts("paths", others, fault=fault_of_glob)
+    files = FileClasses(
+        test_files=redgreen.texts("test_files", default.test_files, fault=fault_of_glob),
+        control_files=redgreen.texts("control_files", default.control_files, fault=fault_of_glob),
+        protected=tuple(dict.fromkeys((*own, *written))),
+    )
+    redgreen.refuse_unknown()
+    protected.refuse_unknown()
+    return files
+
+
+def take_landing(section: Fields) -> Landing:
+    landing = Landing(
+        target=section.text("target", fault=fault_of_branch),
+        mode=section.choice("mode", ("squash", "merge"), "squash"),
+        follow=section.flag("follow", False),
+    )
+    section.refuse_unknown()
+    return landing
+
+
+def take_agent(section: Fields) -> AgentSettings:
+    """`[agent]` without its clocks, which `take_limits` took."""
+    prompt = section.sub("prompt")
+    agent = AgentSettings(
+        kind=section.choice("kind", ("command", "scripted"), "command"),
+        command=take_command(section),
+        script=section.text("script", fault=fault_of_glob),
+        pass_env=section.texts("pass_env", fault=fault_of_variable),
+        template=prompt.text("template", chars_max=TEMPLATE_CHARS_MAX, lines=True),
+    )
+    if agent.kind == "scripted" and not section.has("script"):
+        section.refuse("script", "is missing: a scripted agent follows it", 'write script = "PATH"')
+    prompt.refuse_unknown()
+    section.refuse_unknown()
+    return agent
+
+
+def take_command(section: Fields) -> tuple[str, ...]:
+    """A command line for the shell, or an argument vector."""
+    written = section.raw("command")
+    if isinstance(written, list):
+        return section.texts("command", repeats=True)
+    if written is not None and not isinstance(written, str):
+        section.refuse("command", f"must be text or a list, not {kind_of(written)}", 'write command = "..."')
+        return ()
+    line = section.text("command", lines=True)
+    return ("sh", "-c", line) if line.strip() else ()
+
+
+def take_sandbox(section: Fields) -> SandboxSettings:
+    sandbox = SandboxSettings(
+        mode=section.choice("mode", ("bubblewrap", "none"), "bubblewrap"),
+        readable=section.texts("readable", fault=fault_of_host_path),
+        agent_network=section.choice("agent_network", NETWORKS, "none"),
+    )
+    section.refuse_unknown()
+    return sandbox
+
+
+def take_tickets(section: Fields) -> TicketsSettings:
+    source = section.choice("source", SOURCES, "markdown")
+    if source == "plan":
+        path = section.text("path", needed='write path = "plan.yaml"', fault=fault_of_glob)
+    else:
+        path = section.text("path", "tickets", fault=fault_of_glob).rstrip("/")
+    section.refuse_unknown()
+    return TicketsSettings(source=source, path=path)
+
+
+def take_notify(section: Fields) -> NotifySettings:
+    notify = NotifySettings(command=section.text("command", lines=True))
+    section.refuse_unknown()
+    return notify
+
+
+def fault_of_branch(name: str) -> Fault | None:
+    """A name that git takes for a branch; empty: the one that is checked out."""
+    if not name or BRANCH.fullmatch(name):
+        return None
+    return f"{shown(name)} is no branch name", 'write the short name: target = "main"'
+
+
+def fault_of_variable(name: str) -> Fault | None:
+    if VARIABLE.fullmatch(name):
+        return None
+    return f"{shown(name)} is no name of an environment variable", "write the name alone, without its value"
+
+
+def fault_of_host_path(path: str) -> Fault | None:
+    if path.startswith(("/", "~/")) and ".." not in path.split("/"):
+        return None
+    return f"{shown(path)} is no absolute path", "begin it with / or ~/"
