@@ -19,6 +19,7 @@ from pathlib import Path
 WALL_S_MAX = 120.0
 OUTPUT_BYTES_MAX = 512 * 1024 * 1024
 MESSAGE_CHARS_MAX = 2_000
+ULIMIT_BLOCK_BYTES = 512
 EVERY_STATUS = tuple(range(-64, 256))
 
 HARDENED_CONFIG: dict[str, str] = {
@@ -28,6 +29,9 @@ HARDENED_CONFIG: dict[str, str] = {
     "core.excludesFile": "/dev/null",
     "core.autocrlf": "false",
     "core.untrackedCache": "false",
+    "core.safecrlf": "false",
+    "checkout.workers": "2",
+    "checkout.thresholdForParallelism": "1000",
     "protocol.allow": "never",
     "protocol.file.allow": "always",
     "commit.gpgSign": "false",
@@ -132,10 +136,17 @@ class Git:
         env: Mapping[str, str] | None = None,
         ok: tuple[int, ...] = (0,),
         wall_s: float = WALL_S_MAX,
+        file_bytes_max: int = 0,
     ) -> GitEnd:
-        """Run to the end. Raises `GitFailed` on a status not in `ok`, on a time-out and on a flood."""
+        """Run to the end. Raises `GitFailed` on a status not in `ok`, on a time-out and on a flood.
+
+        `file_bytes_max`: no file that it writes grows beyond it; 0 is no bound.
+        """
         environment = {**self._environment, **(env or {})}
-        end = await run_bounded(self(*arguments), stdin, environment, wall_s, OUTPUT_BYTES_MAX)
+        argv = self(*arguments)
+        if file_bytes_max:
+            argv = ("sh", "-c", 'ulimit -f "$0" && exec "$@"', str(file_bytes_max // ULIMIT_BLOCK_BYTES), *argv)
+        end = await run_bounded(argv, stdin, environment, wall_s, OUTPUT_BYTES_MAX)
         if end.is_cut:
             raise GitFailed(f"git {arguments[0]}: wrote more than {OUTPUT_BYTES_MAX} bytes")
         if end.status not in ok:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 from penstock.adapters.git.commands import EVERY_STATUS, Git, GitFailed, as_text, at_git_dir, shown
