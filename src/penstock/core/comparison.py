@@ -186,7 +186,7 @@ def counts_of(results: Iterable[TestResult]) -> Counts:
 
 
 def failed_of(run: SuiteRun) -> tuple[FailedTest, ...]:
-    """The first that are red or in error: files that do not load, then tests, reds before errors, in run order."""
+    """The first that are red or in error: files that do not load, then reds, then errors."""
     files = [
         FailedTest(
             id=u.file,

@@ -19,7 +19,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from os import getpid, write
 from typing import Any
 
@@ -51,10 +51,10 @@ class Pipe:
     def is_ours(self) -> bool:
         return getpid() == self._pid
 
-    def tell(self, kind: str, **fields: Any) -> None:
+    def tell(self, record: str, **fields: Any) -> None:
         if not self.is_ours():
             return
-        line = self._prefix + _encode(dict(fields, t=kind, s=self._pid)).encode("ascii") + b"\n"
+        line = self._prefix + _encode(dict(fields, t=record, s=self._pid)).encode("ascii") + b"\n"
         try:
             while line:
                 line = line[write(self._fd, line) :]
@@ -106,9 +106,9 @@ class Reporter:
             self._pipe.tell("session", pytest=pytest.__version__, rootdir=clean(_rootdir(session.config)))
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_make_collect_report(self, collector: Any) -> Iterator[Any]:
+    def pytest_make_collect_report(self, collector: Any) -> Generator[None, Any, None]:
         outcome = yield
-        report = None if outcome.excinfo else outcome.get_result()
+        report: Any = None if outcome.excinfo else outcome.get_result()
         call = getattr(report, "call", None)
         if call is not None and call.excinfo is not None and not _is_skip(call.excinfo.value):
             seen = _collect_error(self._tree, collector, call.excinfo)
@@ -145,11 +145,11 @@ class Reporter:
             self._pipe.tell("collected", count=len(ids))
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: Any, call: Any) -> Iterator[Any]:
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> Generator[None, Any, None]:
         excinfo = call.excinfo or _unittest_excinfo(item)
         seen = _result(self._tree, item, call, excinfo)
         outcome = yield
-        report = None if outcome.excinfo else outcome.get_result()
+        report: Any = None if outcome.excinfo else outcome.get_result()
         if report is not None:
             _heed_marks(seen, item, report)
         if self._pipe and self._pipe.is_ours():
@@ -174,7 +174,7 @@ class Reporter:
             self._pipe.tell("collect_error", **seen)
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: Any, exitstatus: int) -> Iterator[None]:
+    def pytest_sessionfinish(self, session: Any, exitstatus: int) -> Generator[None, Any, None]:
         if self._pipe:
             self._pipe.tell("finished", exit_status=int(exitstatus), count=session.testscollected)
         yield
