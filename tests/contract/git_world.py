@@ -70,7 +70,8 @@ def make_repository(top: Path, files: dict[str, str] = FILES) -> Path:
     git(top, "init", "-q", "-b", "main")
     git(top, "config", "user.name", AUTHOR["name"])
     git(top, "config", "user.email", AUTHOR["email"])
-    return commit(top, files, "first") and top
+    commit(top, files, "first")
+    return top
 
 
 def commit(top: Path, files: dict[str, str], message: str = "more") -> str:

@@ -140,7 +140,7 @@ class Intake:
         added = [change.new for change in await self._store.changes(start, tree) if change.new]
         if any(entry.mode == GITLINK_MODE for entry in added):
             raise ImportRefused("the work contains a link to another repository")
-        size = await self._store.sizes(entry.oid for entry in added)
+        size = await self._store.size_of(entry.oid for entry in added)
         if size > BYTES_MAX:
             raise ImportRefused(f"the work has {size} bytes of new content; at most {BYTES_MAX} are taken over")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from penstock.adapters.git.commands import Git, shown, users_environment
@@ -85,8 +86,7 @@ async def _locate(git: Git, path: str | Path) -> tuple[str, str]:
     """Top level and common git directory; without these nothing else can be asked."""
     place = str(path)
     version = await Git().run("version")
-    numbers = tuple(int(n) for n in version.text.split()[2].split(".")[:2])
-    if numbers < OLDEST_GIT:
+    if is_too_old(version.text):
         raise BadInput([_problem(place, "", f"{version.text} is too old", "install git 2.38 or newer")])
     git_dir = await git.ask("rev-parse", "--path-format=absolute", "--git-common-dir")
     if not git_dir:
@@ -96,6 +96,12 @@ async def _locate(git: Git, path: str | Path) -> tuple[str, str]:
         fix = "start Penstock in a working tree: `git worktree add ../work BRANCH`"
         raise BadInput([_problem(place, "", "a bare repository, or inside of a git directory", fix)])
     return os.path.realpath(top), os.path.realpath(git_dir)
+
+
+def is_too_old(version: str) -> bool:
+    """Whether `git version 2.39.5 (...)` names a git that cannot merge without a working tree."""
+    found = re.search(r"(\d+)\.(\d+)", version)
+    return found is None or (int(found[1]), int(found[2])) < OLDEST_GIT
 
 
 async def _problems_of_kind(git: Git) -> _Found:
@@ -144,7 +150,7 @@ async def _problems_of_content(git: Git, target: str) -> _Found:
 
 
 async def _lfs_files(git: Git, target: str) -> list[str]:
-    pattern = ("--full-name", "-e", "filter=lfs", target, "--", ":(top,glob)**/.gitattributes")
+    pattern = ("--full-name", "-E", "-e", r"filter=lfs([[:space:]]|$)", target, "--", ":(top,glob)**/.gitattributes")
     end = await git.run("grep", "-l", "-z", *pattern, ok=(0, 1, 128))
     return [entry.partition(":")[2] for entry in end.text.split("\0") if entry]
 

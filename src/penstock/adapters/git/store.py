@@ -121,9 +121,9 @@ class Store:
         end = await self.git.run("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in wanted).encode())
         return dict(zip(wanted, parse_batch(end.stdout, len(wanted)), strict=True))
 
-    async def sizes(self, oids: Iterable[str]) -> int:
-        """Bytes of all these objects together."""
-        wanted = "".join(f"{oid}\n" for oid in sorted(set(oids)))
+    async def size_of(self, oids: Iterable[str]) -> int:
+        """Bytes of these objects together; one that is named twice counts twice, as it does in a checkout."""
+        wanted = "".join(f"{oid}\n" for oid in oids)
         if not wanted:
             return 0
         end = await self.git.run("cat-file", "--batch-check=%(objectsize)", stdin=wanted.encode())

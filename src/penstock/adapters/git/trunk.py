@@ -96,9 +96,11 @@ class GitTrunk:
 
     async def done_tickets(self) -> dict[tuple[str, Digest], str]:
         """The newest commit by (ticket id, revision digest), from the trailers of all that the landing ref reaches."""
-        ref = await self.landing_ref()
+        refs = await self._refs()
         shape = f"--format=%H%x1f%(trailers:key={TICKET_TRAILER},valueonly,unfold,separator=%x1f)%x1e"
-        end = await self._git.run("log", "--no-color", f"--grep=^{TICKET_TRAILER}: ", shape, ref, "--")
+        end = await self._git.run(
+            "log", "--no-color", f"--grep=^{TICKET_TRAILER}: ", shape, refs.landing or refs.target, "--"
+        )
         done: dict[tuple[str, Digest], str] = {}
         for record in end.text.split("\x1e"):
             commit, *values = record.strip("\n").split("\x1f")
