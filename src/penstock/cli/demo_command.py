@@ -1,0 +1,39 @@
+"""`penstock demo`: the bundled example, run for real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+SCENARIOS = ("main", "trouble", "wedge")
+
+
+@click.command()
+@click.option("--dir", "directory", type=click.Path(path_type=Path), default=None, help="Where to put the repository.")
+@click.option("--scenario", type=click.Choice(SCENARIOS), default="main", show_default=True)
+@click.option("--sandbox", type=click.Choice(["auto", "bubblewrap", "none"]), default="auto", show_default=True)
+@click.option("--build-only", is_flag=True, help="Lay out the repository and stop.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, only the summary.")
+def demo(directory: Path | None, scenario: str, sandbox: str, build_only: bool, quiet: bool) -> int:
+    """Run the bundled example for real: real git, real processes, real pytest gates, scripted agents.
+
+    Needs no key and no network. Says whether agents and gates are confined, and where the report is.
+    """
+    import tempfile
+
+    from penstock import wire
+    from penstock.cli.progress import open_progress
+
+    place = directory or Path(tempfile.mkdtemp(prefix="penstock-demo-"))
+    click.echo(wire.build_demo(place, scenario, sandbox), err=True)
+    if build_only:
+        return 0
+    progress = open_progress(quiet)
+    try:
+        ended = wire.run(place, wire.RunOptions(seed=1), progress)
+    finally:
+        progress.close()
+    click.echo(ended.summary, err=True)
+    click.echo(f"look around: cd {place} && git log --oneline --graph --all", err=True)
+    return ended.exit_code

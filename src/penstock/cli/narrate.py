@@ -1,0 +1,73 @@
+"""One line for people per record that matters to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from penstock.core import events as e
+from penstock.core.state import State
+
+
+def line(record: e.Record, state: State) -> str | None:
+    """`12:03:07 MONEY-1 fixing: tests: 2 of 31 are red`, or None for records that only machines read."""
+    text = _text(record.event, state)
+    if text is None:
+        return None
+    return f"{datetime.fromtimestamp(record.at_ms / 1000):%H:%M:%S} {text}"
+
+
+def _text(event: e.AnyEvent, state: State) -> str | None:
+    match event:
+        case e.RunStarted():
+            where = f"on {event.branch}, landing on {_short_ref(event.landing_ref)}"
+            return f"run {event.run} {where}, sandbox: {event.isolation}"
+        case e.RunResumed():
+            return "the run goes on"
+        case e.TicketMoved():
+            return f"{event.ticket} {event.to}: {event.reason}"
+        case e.TurnEnded():
+            said = f' (said: "{event.claims[-1][:80]}")' if event.claims else ""
+            return f"{_subject(event.key)} agent {event.outcome}, {event.lines} lines{said}"
+        case e.GateEnded():
+            seen = event.evidence
+            why = f": {seen.why}" if seen.why else ""
+            return f"{_owner(event.key, state)}{seen.gate} ({seen.look}) {seen.verdict}{why}"
+        case e.EnvEnded():
+            return f"environment {_subject(event.key)} {'built' if event.ok else 'failed: ' + event.message}"
+        case e.Refused():
+            return f"{event.ticket} refused ({event.kind}): {event.reason}"
+        case e.WindowChanged():
+            return f"window {event.size}: {event.reason}"
+        case e.BreakerOpened():
+            return f"breaker opened: {event.reason}"
+        case e.TestQuarantined():
+            return f"quarantined {event.test}: {event.reason}"
+        case e.PauseAsked() | e.ResumeAsked() | e.DrainAsked():
+            return f"{type(event).__name__.removesuffix('Asked').lower()} asked by {event.who}"
+        case e.Approved():
+            return f"{event.ticket} approved by {event.who}: {event.reason}"
+        case e.JobLost():
+            return f"lost: {event.key}: {event.reason}"
+        case e.RunConcluded():
+            return f"{event.outcome}: {event.reason}"
+        case _:
+            return None
+
+
+def _subject(key: str) -> str:
+    return key.split("/")[2]
+
+
+def _owner(key: str, state: State) -> str:
+    for name, run in state.tickets.items():
+        if run.state in ("verifying", "ready", "landing") and run.candidate and key.split("@")[-1][:10] in (
+            run.candidate.tree[:10],
+            run.candidate.judge_tree[:10],
+            run.candidate.witness_tree[:10],
+        ):
+            return f"{name} "
+    return ""
+
+
+def _short_ref(ref: str) -> str:
+    return ref.removeprefix("refs/heads/")

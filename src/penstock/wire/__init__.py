@@ -1,0 +1,54 @@
+"""The one place that reads settings and names concrete adapters.
+
+What the command line calls is listed here; each is imported when it is called, so that nothing is paid for twice.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock.wire.demo import build_demo
+    from penstock.wire.look import RunStatus, RunView, TicketReader, follow_ticket, open_run, status
+    from penstock.wire.operator import command
+    from penstock.wire.plan import explain, plan
+    from penstock.wire.run import Ended, RunOptions, run
+
+_HOMES = {
+    "build_demo": "demo",
+    "RunStatus": "look",
+    "RunView": "look",
+    "TicketReader": "look",
+    "follow_ticket": "look",
+    "open_run": "look",
+    "status": "look",
+    "command": "operator",
+    "explain": "plan",
+    "plan": "plan",
+    "Ended": "run",
+    "RunOptions": "run",
+    "run": "run",
+}
+
+__all__ = [
+    "Ended",
+    "RunOptions",
+    "RunStatus",
+    "RunView",
+    "TicketReader",
+    "build_demo",
+    "command",
+    "explain",
+    "follow_ticket",
+    "open_run",
+    "plan",
+    "run",
+    "status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"penstock.wire.{_HOMES[name]}"), name)

@@ -1,0 +1,103 @@
+"""What is missing or unsafe here, each with its fix."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import apsw
+
+from penstock.adapters.git.repository import inspect_repository
+from penstock.adapters.log_sqlite import is_safe
+from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
+from penstock.core.policy import Frozen
+from penstock.ports import BadInput
+from penstock.settings.reader import load_settings, needs_agent
+from penstock.wire.project import find_settings, open_project
+
+Level = Literal["ok", "warn", "bad"]
+
+
+class Finding(Frozen):
+    """One thing that was looked at. `bad`: `penstock run` cannot work; `warn`: it works, less safely."""
+
+    level: Level
+    what: str
+    fix: str = ""
+
+
+def examine(directory: Path) -> list[Finding]:
+    """Look at the machine, the repository, the settings and the tickets; everything at once."""
+    return [*_machine(), *_sandbox(directory), *_repository(directory)]
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding(level="ok", what=f"Python {platform.python_version()} at {sys.executable}")
+    git = shutil.which("git")
+    if git is None:
+        yield Finding(level="bad", what="git is not installed", fix="install git 2.38 or newer")
+    else:
+        yield Finding(level="ok", what=subprocess.run([git, "--version"], capture_output=True, text=True).stdout.strip())
+    sqlite = apsw.sqlite_lib_version()
+    if is_safe(sqlite):
+        yield Finding(level="ok", what=f"SQLite {sqlite} (bundled with apsw)")
+    else:
+        fix = "reinstall Penstock with its locked requirements"
+        yield Finding(level="bad", what=f"SQLite {sqlite} can corrupt a log (WAL reset)", fix=fix)
+    if sys.platform != "linux":
+        yield Finding(level="warn", what=f"{sys.platform}: no sandbox here", fix='set [sandbox] mode = "none" to go on')
+
+
+def _sandbox(directory: Path) -> Iterator[Finding]:
+    mode = "bubblewrap"
+    try:
+        settings = load_settings(find_settings(directory))
+        mode = settings.sandbox.mode
+        if settings.sandbox.agent_network == "host":
+            fix = 'set [sandbox] agent_network = "none" if your agent needs no network'
+            yield Finding(level="warn", what="agents have the host's network", fix=fix)
+        for env in settings.policy.envs:
+            if env.network == "host":
+                what = f"the set-up of environment {env.name} has the host's network (gates have none)"
+                yield Finding(level="ok", what=what)
+    except BadInput:
+        pass
+    answer = BubblewrapSandbox().probe()
+    if mode == "none":
+        fix = 'remove [sandbox] mode = "none" from penstock.toml'
+        yield Finding(level="warn", what="agents and gates run unconfined", fix=fix)
+    if isinstance(answer, str):
+        level: Level = "warn" if mode == "none" else "bad"
+        yield Finding(level=level, what=f"bubblewrap: {answer}", fix='install it, or set [sandbox] mode = "none"')
+    else:
+        yield Finding(level="ok", what="bubblewrap: files, network and processes are confined")
+
+
+def _repository(directory: Path) -> Iterator[Finding]:
+    try:
+        facts = asyncio.run(inspect_repository(directory))
+    except BadInput as bad:
+        yield from (Finding(level="bad", what=f"repository: {p.message}", fix=p.fix) for p in bad.problems)
+        return
+    yield Finding(level="ok", what=f"repository {facts.top}, branch {facts.target}")
+    if facts.is_dirty:
+        fix = "commit them if agents should see them"
+        yield Finding(level="warn", what=f"{facts.dirty_paths} uncommitted changes take no part", fix=fix)
+    try:
+        project = open_project(directory)
+        problem = needs_agent(project.settings)
+        if problem is not None:
+            yield Finding(level="bad", what=f"{problem.file}: {problem.message}", fix=problem.fix)
+        gates = ", ".join(g.name for g in project.settings.policy.gates)
+        yield Finding(level="ok", what=f"penstock.toml: gates {gates}")
+        yield Finding(level="ok", what=f"{len(project.tickets().read())} tickets")
+    except BadInput as bad:
+        for p in bad.problems:
+            place = f"{p.file}:{p.line}" if p.line else p.file
+            yield Finding(level="bad", what=f"{place} {p.field}: {p.message}", fix=p.fix)

@@ -1,0 +1,1 @@
+"""The crash sweep: `make crash`."""

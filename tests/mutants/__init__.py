@@ -1,0 +1,1 @@
+"""Planted defects, each of which must turn a test red: `make mutants`."""
