@@ -97,6 +97,8 @@ class Bench:
         tree = self.tree(files)
         job_dir = tree.parent / "job"
         job_dir.mkdir()
+        if look == "criterion":
+            order["command"] = command
         run = GateRun(
             spec=GateSpec(name="unit", command=command, digest="d" * 64, **(spec or {})),
             order=GateOrder(gate="unit", look=look, commit="c" * 40, tree="t" * 40, **order),

@@ -100,9 +100,7 @@ def judge_by_base(run: SuiteRun, base: TestResults, excused: tuple[str, ...]) ->
     kept = len(greens(base)) - len(missing)
     if missing:
         why = f"{_tests(len(missing))} of base {_are(len(missing))} not green over the new code"
-        if run.unloadable:
-            why += f"; {_files(run)} cannot be loaded: {run.unloadable[0].message}"
-        return Judgement(verdict="fail", why=why, missing=missing)
+        return Judgement(verdict="fail", why="; ".join([why, *_unloadable(run)]), missing=missing)
     return Judgement(verdict="pass", why=f"all of base's {_tests(kept)} still green")
 
 
@@ -210,19 +208,18 @@ def failed_of(run: SuiteRun) -> tuple[FailedTest, ...]:
 
 
 def _none_ran(run: SuiteRun) -> str:
-    if run.unloadable:
-        return f"no tests ran: {_files(run)} cannot be loaded: {run.unloadable[0].message}"
-    return f"no tests ran (exit status {run.exit_status})"
+    return "; ".join([f"no tests ran (exit status {run.exit_status})", *_unloadable(run)])
 
 
 def _reds(run: SuiteRun, reds: int) -> str:
-    parts = [f"{reds} of {_tests(run.collected)} {_are(reds)} red"] if reds else []
-    parts += [f"{_files(run)} cannot be loaded: {run.unloadable[0].message}"] if run.unloadable else []
-    return "; ".join(parts)
+    return "; ".join([*([f"{reds} of {_tests(run.collected)} {_are(reds)} red"] if reds else []), *_unloadable(run)])
 
 
-def _files(run: SuiteRun) -> str:
-    return "1 test file" if len(run.unloadable) == 1 else f"{len(run.unloadable)} test files"
+def _unloadable(run: SuiteRun) -> list[str]:
+    if not run.unloadable:
+        return []
+    files = "1 test file" if len(run.unloadable) == 1 else f"{len(run.unloadable)} test files"
+    return [f"{files} cannot be loaded: {run.unloadable[0].message.partition(chr(10))[0]}"]
 
 
 def _tests(count: int) -> str:

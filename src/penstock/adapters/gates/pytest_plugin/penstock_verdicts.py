@@ -291,7 +291,8 @@ def _unittest_excinfo(item: Any) -> Any:
 
 def text_of(error: BaseException) -> str:
     """Type and message; `traceback` also copes with a `__str__` that raises."""
-    return clean("".join(traceback.format_exception_only(type(error), error)).strip())[:MESSAGE_MAX]
+    lines = traceback.format_exception_only(type(error), error)
+    return clean("".join(lines[-1:] if isinstance(error, SyntaxError) else lines).strip())[:MESSAGE_MAX]
 
 
 # --- names and places -----------------------------------------------------------------------------------------------
