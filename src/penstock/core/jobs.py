@@ -10,7 +10,7 @@ from penstock.core.state import State, TicketRun
 from penstock.core.verdicts import Look
 
 
-class Need(Frozen):
+class Need(Frozen, kw_only=True):
     """One look of one gate that a verdict waits for. `env_tree`: the tree whose environments it uses."""
 
     gate: str
