@@ -337,7 +337,11 @@ ATTACKS: dict[str, tuple[Files, str]] = {
     ),
     "session finish leaves with 0": (
         {
-            "conftest.py": "import os, pytest\n@pytest.hookimpl(tryfirst=True)\ndef pytest_sessionfinish(): os._exit(0)\n"
+            "conftest.py": """
+                import os, pytest
+                @pytest.hookimpl(tryfirst=True)
+                def pytest_sessionfinish(): os._exit(0)
+            """
         },
         "1 of 2 tests is red|left before its session ended",
     ),

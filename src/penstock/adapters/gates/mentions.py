@@ -68,7 +68,7 @@ def _reach(tree: ast.Module) -> Iterator[tuple[tuple[str, ...], set[str]]]:
     defined |= {name: names_in(c) for name, (_, c) in module.classes.items()}
     defined |= {n: names_in(s) for _, s in module.statements if isinstance(s, ast.Assign) for n in _targets(s)}
     for chain, names in _tests(module, (), set()):
-        yield chain, _closure(names, defined)
+        yield chain, _closure(names, defined) | set(chain)
 
 
 def _tests(scope: Scope, chain: tuple[str, ...], inherited: set[str]) -> Iterator[tuple[tuple[str, ...], set[str]]]:
@@ -78,10 +78,10 @@ def _tests(scope: Scope, chain: tuple[str, ...], inherited: set[str]) -> Iterato
             around |= _uses(function)
     for name, (_, function) in scope.functions.items():
         if name.startswith("test"):
-            yield (*chain, name), around | _uses(function) | {name}
+            yield (*chain, name), around | _uses(function)
     for name, (_, node) in scope.classes.items():
         head = {n for part in (*node.decorator_list, *node.bases) for n in names_in(part)}
-        yield from _tests(read_scope(node.body), (*chain, name), around | head | {name})
+        yield from _tests(read_scope(node.body), (*chain, name), around | head)
 
 
 def _uses(function: Function) -> set[str]:

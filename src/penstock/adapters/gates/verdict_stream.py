@@ -163,7 +163,9 @@ def _add(stream: VerdictStream, told: Told, said: Item | Collected | CollectErro
     match said:
         case Item():
             stream.announced += 1
-            if max(len(said.id) - ID_CHARS_MAX, len(said.file) - TEXT_CHARS_MAX, stream.announced - RESULTS_MAX) > 0:
+            if told.collected is not None or stream.announced > RESULTS_MAX:
+                return False
+            if len(said.id) > ID_CHARS_MAX or len(said.file) > TEXT_CHARS_MAX:
                 return False
             told.items.setdefault(said.id, said.file)
         case Collected():
