@@ -232,7 +232,7 @@ class Fields:
         value = self._take(key)
         found = next((word for word in known if word == value), None)
         if value is not None and found is None:
-            self.refuse(key, f"is {shown(value)}, which is none of {', '.join(known)}", meant(str(value), known))
+            self.refuse(key, f"cannot be {shown(value)}", meant(str(value), known))
         return found
 
     def _scaled(self, key: str, default: int | None, unit: int, low: float, high: float) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import get_args
@@ -47,7 +47,7 @@ FENCED = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 class KnownNames:
     """What a ticket may refer to. None: not known here, so not held against anybody."""
 
-    gates: frozenset[str] | None = None
+    gates: Collection[str] | None = None
     resources: Mapping[str, int] | None = None
     """Capacity by name."""
 

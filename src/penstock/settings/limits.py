@@ -13,7 +13,7 @@ from penstock.core.policy import (
     RetryRule,
     RiskRules,
 )
-from penstock.documents.fields import COUNT_MAX, Fields, fault_of_glob, meant, shown
+from penstock.documents.fields import COUNT_MAX, Fields, fault_of_glob
 from penstock.documents.tickets import take_caps
 
 DAY_S = 86_400
@@ -71,14 +71,9 @@ def take_limit(section: Fields, field: FieldInfo, default: int) -> int:
 
 def take_retries(root: Fields) -> dict[FailureClass, RetryRule]:
     """`[retries.CLASS]`: what is written replaces the default of that class, key by key."""
-    rules = dict(DEFAULT_RETRIES)
-    written = dict(root.named("retries"))
-    for name, section in written.items():
-        known = next((c for c in FAILURE_CLASSES if c == name), None)
-        if known is None:
-            section.refuse("", f"there is no failure class {shown(name)}", meant(name, FAILURE_CLASSES))
-        else:
-            rules[known] = take_retry(section, rules[known])
+    section = root.sub("retries")
+    rules = {name: take_retry(section.sub(name), DEFAULT_RETRIES[name]) for name in FAILURE_CLASSES}
+    section.refuse_unknown()
     return rules
 
 

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from penstock.adapters.git.repository import RepositoryFacts, inspect_repository
 from penstock.adapters.state_directory import StateDirectory
-from penstock.adapters.tickets_markdown import MarkdownTickets
-from penstock.adapters.tickets_planfile import PlanFileTickets
-from penstock.documents.tickets import KnownNames
 from penstock.ports import BadInput, Problem, Tickets
 from penstock.settings.reader import FILE, load_settings
 from penstock.settings.schema import Settings
+from penstock.wire.backlog import source_of_tickets
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,7 @@ class Project:
 
     def tickets(self) -> Tickets:
         """Where its tickets come from."""
-        where = self.settings.tickets
-        policy = self.settings.policy
-        known = KnownNames(gates=tuple(g.name for g in policy.gates), resources=tuple(policy.resources))
-        if where.source == "plan":
-            return PlanFileTickets(self.top / where.path, shown_as=where.path, known=known)
-        return MarkdownTickets(self.top / where.path, shown_as=where.path, known=known)
+        return source_of_tickets(self.settings, self.top)
 
 
 def open_project(directory: Path) -> Project:
