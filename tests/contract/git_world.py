@@ -136,17 +136,20 @@ class World:
         return git(self.store.path, "show", f"{tree}:{path}")
 
 
-async def open_world(top: Path, landing: Landing | None = None, sandbox: Sandbox | None = None) -> World:
+async def open_world(
+    top: Path, landing: Landing | None = None, sandbox: Sandbox | None = None, work_bytes_max: int = 200_000_000
+) -> World:
     landing = landing or Landing()
     facts = await inspect_repository(top, landing)
     store = Store(facts)
     await store.sync()
     files = FileClasses()
     clones = facts.state_dir / "clones"
+    processes, sandbox = LocalProcesses(), sandbox or Unconfined()
     return World(
         facts=facts,
         store=store,
         trunk=GitTrunk(facts, store, landing, files),
         candidates=GitCandidates(store, landing, files, run="run-1"),
-        workspaces=GitWorkspaces(store, sandbox or Unconfined(), LocalProcesses(), files, clones, at=facts.top),
+        workspaces=GitWorkspaces(store, sandbox, processes, files, clones, facts.top, work_bytes_max),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -383,17 +384,39 @@ def test_a_name_that_is_git_in_disguise_is_refused(top: Path) -> None:
     tell(top, story)
 
 
-def test_a_bomb_is_refused_before_it_is_kept(top: Path) -> None:
-    """A sparse file of zeros compresses to nothing; it is counted by what it becomes in a checkout."""
+MEGABYTE = 1_000_000
 
-    async def story(world: World) -> None:
+
+@pytest.mark.parametrize("cap", [2 * MEGABYTE, 10 * MEGABYTE])
+def test_a_bomb_is_refused_before_it_is_kept(top: Path, cap: int) -> None:
+    """Zeros compress to nothing, and two equal files are one object: what counts is what they become in a checkout."""
+
+    async def story() -> None:
+        world = await open_world(top, work_bytes_max=cap)
         clone = await world.work()
         for n in range(2):
-            with open(by_agent(clone) / f"zeros{n}", "wb") as file:
-                file.truncate(101_000_000)
-        with pytest.raises(ImportRefused, match="202000000 bytes"):
+            (by_agent(clone) / f"zeros{n}").write_bytes(bytes(3 * MEGABYTE))
+        if cap > 6 * MEGABYTE:
+            assert len((await world.take(clone)).changes) == 2
+            return
+        with pytest.raises(ImportRefused, match="6000000 bytes"):
             await world.take(clone)
-        assert "salvage" not in git(world.store.path, "for-each-ref")
-        assert "incoming" not in git(world.store.path, "for-each-ref")
+        kept = git(world.store.path, "for-each-ref")
+        assert "salvage" not in kept and "incoming" not in kept
 
-    tell(top, story)
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("cap", [2 * MEGABYTE, 10 * MEGABYTE])
+def test_a_huge_object_is_refused_while_it_is_written(top: Path, cap: int) -> None:
+    async def story() -> None:
+        world = await open_world(top, work_bytes_max=cap)
+        clone = await world.work()
+        (by_agent(clone) / "noise").write_bytes(random.Random(1).randbytes(3 * MEGABYTE))
+        if cap > 6 * MEGABYTE:
+            assert len((await world.take(clone)).changes) == 1
+            return
+        with pytest.raises(ImportRefused, match="cannot be committed"):
+            await world.take(clone)
+
+    asyncio.run(story())

@@ -17,12 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from penstock.adapters.git.commands import HARDENED_CONFIG, HARDENED_ENVIRONMENT, GitFailed, config_environment
+from penstock.adapters.git.commands import (
+    HARDENED_CONFIG,
+    HARDENED_ENVIRONMENT,
+    ULIMIT_BLOCK_BYTES,
+    GitFailed,
+    config_environment,
+)
 from penstock.adapters.git.skeleton import CORE_SETTINGS, WORK_BRANCH, make_git_dir, write_config
 from penstock.adapters.git.store import Store
 from penstock.ports import Checkout, Command, Confinement, ImportRefused, Mount, Processes, ProcessOrder, Sandbox
 
-BYTES_MAX = 200_000_000
 WALL_MS_MAX = 60_000
 TREE_INSIDE = "/penstock/tree"
 INTAKE_INSIDE = "/penstock/intake.git"
@@ -32,19 +37,20 @@ GITLINK_MODE = "160000"
 
 COMMIT_WORK = f"""
 set -eu
-ulimit -f {BYTES_MAX // 512}
+ulimit -f "$2"
 find . -path ./.git -prune -o ! -type l \\( ! -perm -u=r -o -type d ! -perm -u=rwx \\) -exec chmod u+rwX {{}} \\;
 unlink_nested() {{
     git ls-files -z --others --exclude-standard >"$GIT_DIR/others"
     xargs -0 sh -c 'for path; do case $path in
-        */) mv -- "$path.git" "$path{NESTED_GIT}"; echo "$path";;
+        */) mv -- "$path.git" "$path{NESTED_GIT}" && echo "$path";;
     esac; done' sh <"$GIT_DIR/others"
 }}
 while test -n "$(unlink_nested)"; do :; done
 git add --all
 git update-ref {OUT} "$(git commit-tree -p "$1" -m work "$(git write-tree)")"
 """
-"""Run by `sh` in the working tree, inside the sandbox; $1 is the commit that the work started from."""
+"""Run by `sh` in the working tree, inside the sandbox; $1 is the commit that the work started from, $2 the cap of a
+file in blocks."""
 
 
 class _Place(NamedTuple):
@@ -68,7 +74,8 @@ class _Place(NamedTuple):
 class Intake:
     """Turns working trees into trees of the store."""
 
-    def __init__(self, store: Store, sandbox: Sandbox, processes: Processes) -> None:
+    def __init__(self, store: Store, sandbox: Sandbox, processes: Processes, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
         self._store = store
         self._sandbox = sandbox
         self._processes = processes
@@ -110,7 +117,8 @@ class Intake:
         )
 
     async def _commit(self, place: _Place, confinement: Confinement, start: str) -> None:
-        command = self._sandbox.wrap(("sh", "-c", COMMIT_WORK, "sh", start), confinement)
+        blocks = str(self._bytes_max // ULIMIT_BLOCK_BYTES)
+        command = self._sandbox.wrap(("sh", "-c", COMMIT_WORK, "sh", start, blocks), confinement)
         job = ProcessOrder(
             command=command, job_dir=str(place.job_dir), wall_ms=WALL_MS_MAX, output_bytes_max=10_000_000
         )
@@ -131,7 +139,7 @@ class Intake:
                 *(str(place.intake), f"+{OUT}:{incoming}"),
                 env=config_environment({**HARDENED_CONFIG, "fetch.fsckObjects": "true"}),
                 wall_s=WALL_MS_MAX / 1_000,
-                file_bytes_max=BYTES_MAX,
+                file_bytes_max=self._bytes_max,
             )
         except GitFailed as error:
             raise ImportRefused(f"the work cannot be taken over: {error}") from error
@@ -141,8 +149,8 @@ class Intake:
         if any(entry.mode == GITLINK_MODE for entry in added):
             raise ImportRefused("the work contains a link to another repository")
         size = await self._store.size_of(entry.oid for entry in added)
-        if size > BYTES_MAX:
-            raise ImportRefused(f"the work has {size} bytes of new content; at most {BYTES_MAX} are taken over")
+        if size > self._bytes_max:
+            raise ImportRefused(f"the work has {size} bytes of new content; at most {self._bytes_max} are taken over")
 
 
 def _ending(outcome: str) -> str:

@@ -26,21 +26,32 @@ from penstock.core.policy import FileClasses
 from penstock.ports import Checkout, Imported, ImportOrder, Mount, Processes, Sandbox
 
 NAME_CHARS_MAX = 80
+WORK_BYTES_MAX = 200_000_000
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class GitWorkspaces:
-    """`ports.Workspaces` in the directory `clones`. `at`: where each tree appears inside the sandbox."""
+    """`ports.Workspaces` in the directory `clones`.
+
+    `at`: where each tree appears inside the sandbox. `work_bytes_max`: new content that one turn may bring.
+    """
 
     def __init__(
-        self, store: Store, sandbox: Sandbox, processes: Processes, files: FileClasses, clones: Path, at: str
+        self,
+        store: Store,
+        sandbox: Sandbox,
+        processes: Processes,
+        files: FileClasses,
+        clones: Path,
+        at: str,
+        work_bytes_max: int = WORK_BYTES_MAX,
     ) -> None:
         self._store = store
         self._sandbox = sandbox
         self._files = files
         self._clones = clones
         self._inside = at
-        self._intake = Intake(store, sandbox, processes)
+        self._intake = Intake(store, sandbox, processes, work_bytes_max)
 
     async def open_clone(self, name: str, commit: str) -> Checkout:
         """A fresh repository at `commit`, on the branch `work`. Raises `FileExistsError` where the name is taken."""
