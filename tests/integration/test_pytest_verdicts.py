@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.adapters.gates.command import PLUGIN_DIR
+from penstock.adapters.gates.pytest_watch import PLUGIN_DIR
 from penstock.core.verdicts import Evidence, TestResult
 from tests.integration.gate_bench import PYTEST, Bench, Files
 
@@ -166,7 +166,7 @@ KINDS_TREE = {
 }
 
 
-@pytest.mark.parametrize("options", ["", " -p xdist -n 2", " -s --tb=no -p no:logging"])
+@pytest.mark.parametrize("options", ["", " -p xdist -n 2", " -s --tb=no -W error --strict-markers"])
 def test_each_way_to_end_is_seen(bench: Bench, options: str) -> None:
     evidence = bench.see(KINDS_TREE, PYTEST + options)
     assert evidence.verdict == "fail"
@@ -585,7 +585,7 @@ def test_new_tests_tell_only_what_they_are_about(bench: Bench, base: Evidence, t
 
 
 def test_a_command_that_hides_our_plugin_is_run_without_it_and_then_proves_less(bench: Bench, base: Evidence) -> None:
-    command = f"PYTHONPATH=. {PYTEST}"
+    command = f"unset PYTHONPATH; {PYTEST}"
     plain = bench.see(GOOD, command)
     assert (plain.verdict, plain.counts, plain.why) == ("pass", None, "exit status 0")
     compared = bench.see(GOOD, command, against=base.tests)
@@ -593,6 +593,13 @@ def test_a_command_that_hides_our_plugin_is_run_without_it_and_then_proves_less(
         "fail",
         "no per-test results although base has them (exit status 0)",
     )
+
+
+def test_a_command_may_set_its_own_python_path(bench: Bench) -> None:
+    tree = {"src/calc.py": GOOD["calc.py"], "tests/test_add.py": GOOD["tests/test_add.py"]}
+    for path in ("src", '"$PWD/src"', "'src':other"):
+        evidence = bench.see(tree, f"PYTHONPATH={path} {PYTEST}")
+        assert (evidence.verdict, evidence.why) == ("pass", "2 tests are green"), bench.output(evidence)
 
 
 def test_a_script_that_runs_no_tests_any_more_proves_nothing(bench: Bench, base: Evidence) -> None:

@@ -16,6 +16,7 @@ from typing import assert_never
 
 import msgspec
 
+from penstock.adapters.gates import pytest_watch
 from penstock.adapters.gates.mentions import mentioning
 from penstock.adapters.gates.outputs import diff_outputs, join_outputs, read_output, read_trimmed
 from penstock.adapters.gates.verdict_stream import VerdictStream, read_stream, suite_of
@@ -29,7 +30,6 @@ from penstock.ports import (
     Blobs,
     Confinement,
     GateRun,
-    Mount,
     ProcessEnd,
     Processes,
     ProcessIdentity,
@@ -37,12 +37,6 @@ from penstock.ports import (
     Sandbox,
 )
 
-PLUGIN_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pytest_plugin")
-PLUGIN = "penstock_verdicts"
-PLUGIN_AT = "/penstock/pytest"
-ONLY_AT = "/penstock/only"
-SHADOWS = (PLUGIN, "pytest", "_pytest", "pluggy")
-"""Modules that `python -m pytest` would take from the root of the tree under test instead."""
 SOURCE_BYTES_MAX = 2_000_000
 
 Started = Callable[[ProcessIdentity], None] | None
@@ -100,7 +94,7 @@ class CommandGates:
             candidate = self._results(run.order.candidate_tests)
         except KeyError as missing:
             return _evidence(run, Judgement(verdict="broken", why=f"results to compare with are missing: {missing}"))
-        if shadow := _find_shadow(run.confinement.checkout.path):
+        if shadow := pytest_watch.find_shadow(run.confinement.checkout.path):
             why = f"{shadow} would be taken for the test runner: no verdict of this tree can be believed"
             return _evidence(run, Judgement(verdict="fail", why=why))
         sources = _read_sources(run, candidate)
@@ -164,42 +158,18 @@ class CommandGates:
     async def _execute_watched(self, run: GateRun, started: Started) -> Ran:
         """Run with our plugin; without it where the command hides it from pytest, as a Makefile's PYTHONPATH does."""
         nonce = secrets.token_hex(16)
-        confinement = self._with_plugin(run, nonce)
-        ran = await self._execute(
-            run, confinement, run.spec.command, run.job_dir, started, pipe_env="PENSTOCK_VERDICT_FD"
-        )
+        watch = pytest_watch.watch(run, nonce, is_mounted=self._sandbox.isolation().filesystem)
+        ran = await self._execute(run, watch.confinement, watch.command, run.job_dir, started, watch.pipe_env)
         stream = read_stream(ran.end.pipe, nonce)
         if stream.is_present:
             return replace(ran, suite=self._suite(stream, ran))
-        if f"No module named '{PLUGIN}'".encode() in read_trimmed(ran.stderr):
+        if pytest_watch.is_hidden(read_trimmed(ran.stderr)):
             bare = os.path.join(run.job_dir, "bare")
             return await self._execute(run, run.confinement, run.spec.command, bare, started)
         return ran
 
     def _suite(self, stream: VerdictStream, ran: Ran) -> SuiteRun:
         return suite_of(stream, ran.exit_status, lambda path: classify(self._files, path) == "production")
-
-    def _with_plugin(self, run: GateRun, nonce: str) -> Confinement:
-        confinement, env = run.confinement, dict(run.confinement.env)
-        is_mounted = self._sandbox.isolation().filesystem
-        plugin_at, mounts = PLUGIN_DIR, list(confinement.mounts)
-        if is_mounted:
-            plugin_at = PLUGIN_AT
-            mounts.append(Mount(source=PLUGIN_DIR, target=PLUGIN_AT))
-        if run.order.only_files:
-            only = os.path.join(os.path.abspath(run.job_dir), "only")
-            Path(only).mkdir(parents=True, exist_ok=True)
-            Path(only, "files.json").write_bytes(msgspec.json.encode(run.order.only_files))
-            if is_mounted:
-                mounts.append(Mount(source=only, target=ONLY_AT))
-            env["PENSTOCK_ONLY"] = os.path.join(ONLY_AT if is_mounted else only, "files.json")
-        options = ["-p", PLUGIN]
-        if run.order.look in ("judge", "witness"):
-            options.append("--continue-on-collection-errors")
-        env["PYTEST_ADDOPTS"] = " ".join([*options, env.get("PYTEST_ADDOPTS", "")]).strip()
-        env["PYTHONPATH"] = os.pathsep.join(p for p in (plugin_at, env.get("PYTHONPATH", "")) if p)
-        env |= {"PENSTOCK_NONCE": nonce, "PENSTOCK_ROOT": confinement.checkout.at}
-        return msgspec.structs.replace(confinement, env=env, mounts=tuple(mounts))
 
     # --- evidence ---------------------------------------------------------------------------------------------------
 
@@ -311,11 +281,6 @@ def _world_failure(run: GateRun, ran: Ran) -> Judgement | None:
 
 
 # --- the tree under test --------------------------------------------------------------------------------------------
-
-
-def _find_shadow(root: str) -> str:
-    names = (name for module in SHADOWS for name in (module, f"{module}.py"))
-    return next((name for name in names if os.path.lexists(os.path.join(root, name))), "")
 
 
 def _read_sources(run: GateRun, candidate: TestResults | None) -> dict[str, bytes]:
