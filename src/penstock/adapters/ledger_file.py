@@ -9,6 +9,7 @@ import msgspec
 
 from penstock import durable
 from penstock.core.digest import Digest, canonical
+from penstock.core.events import Approved, WorkLeft
 from penstock.core.policy import Frozen
 from penstock.ports import BadInput, Problem
 
@@ -40,6 +41,10 @@ class Ledger(Frozen, omit_defaults=False):
     """Per revision and failure class."""
     quarantined: tuple[str, ...] = ()
     gates: dict[str, GateHealth] = {}
+    work: dict[Digest, WorkLeft] = {}
+    """Per revision: work that was neither landed nor refused. The newest run's word replaces all before it."""
+    approvals: tuple[Approved, ...] = ()
+    """What people vouched for while no run was alive; the next run reads them."""
 
 
 class LedgerHead(msgspec.Struct):
@@ -58,6 +63,8 @@ def merge(one: Ledger, other: Ledger) -> Ledger:
         retries={r: _at_least(one.retries.get(r, {}), other.retries.get(r, {})) for r in revisions},
         quarantined=tuple(sorted({*one.quarantined, *other.quarantined})),
         gates={g: one.gates.get(g, none).at_least(other.gates.get(g, none)) for g in gates},
+        work=other.work,
+        approvals=other.approvals,
     )
 
 
@@ -82,7 +89,7 @@ class LedgerFile:
             if found > FORMAT:
                 raise self._bad(f"format {found}, this penstock reads up to {FORMAT}", "use a later penstock")
             return msgspec.json.decode(data, type=Ledger)
-        except msgspec.DecodeError as wrong:
+        except (ValueError, RecursionError) as wrong:
             fix = f"keep it aside, all counters then start anew: mv {self._path} {self._path}.damaged"
             raise self._bad(f"the ledger is damaged: {wrong}", fix) from wrong
 

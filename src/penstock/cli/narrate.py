@@ -60,10 +60,15 @@ def _subject(key: str) -> str:
 
 def _owner(key: str, state: State) -> str:
     for name, run in state.tickets.items():
-        if run.state in ("verifying", "ready", "landing") and run.candidate and key.split("@")[-1][:10] in (
-            run.candidate.tree[:10],
-            run.candidate.judge_tree[:10],
-            run.candidate.witness_tree[:10],
+        if (
+            run.state in ("verifying", "ready", "landing")
+            and run.candidate
+            and key.split("@")[-1][:10]
+            in (
+                run.candidate.tree[:10],
+                run.candidate.judge_tree[:10],
+                run.candidate.witness_tree[:10],
+            )
         ):
             return f"{name} "
     return ""

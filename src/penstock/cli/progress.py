@@ -132,7 +132,7 @@ class LiveTable:
 
     def _job(self, job: Job) -> str:
         seconds = int(time.monotonic() - self._begun.get(job.key, time.monotonic()))
-        what = job.order.role if isinstance(job.order, e.TurnOrder) else job.kind
+        what: str = job.order.role if isinstance(job.order, e.TurnOrder) else job.kind
         if isinstance(job.order, e.GateOrder):
             what = f"{job.order.gate} ({job.order.look})"
         return f"{what} {seconds} s"

@@ -78,3 +78,9 @@ def send(path: Path, event: OperatorInput, timeout_s: float = 10.0) -> Answer | 
         connection.sendall(msgspec.json.encode(event) + b"\n")
         data = connection.makefile("rb").readline()
     return msgspec.json.decode(data, type=Answer) if data else Answer(error="the run ended before it answered")
+
+
+def is_listening(path: Path) -> bool:
+    """Is a writer alive behind the socket?"""
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0

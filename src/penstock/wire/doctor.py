@@ -43,7 +43,9 @@ def _machine() -> Iterator[Finding]:
     if git is None:
         yield Finding(level="bad", what="git is not installed", fix="install git 2.38 or newer")
     else:
-        yield Finding(level="ok", what=subprocess.run([git, "--version"], capture_output=True, text=True).stdout.strip())
+        yield Finding(
+            level="ok", what=subprocess.run([git, "--version"], capture_output=True, text=True).stdout.strip()
+        )
     sqlite = apsw.sqlite_lib_version()
     if is_safe(sqlite):
         yield Finding(level="ok", what=f"SQLite {sqlite} (bundled with apsw)")

@@ -12,13 +12,14 @@ from penstock.adapters.git.candidates import GitCandidates
 from penstock.adapters.git.repository import inspect_repository
 from penstock.adapters.git.store import Store
 from penstock.adapters.log_sqlite import SqliteLog
-from penstock.adapters.state_directory import StateDirectory
+from penstock.adapters.state_directory import RunDirectory, StateDirectory
 from penstock.core import events as e
 from penstock.core.done import what_moves
 from penstock.core.policy import FileClasses, Frozen, Landing
 from penstock.core.state import State
 from penstock.core.tables import TERMINAL
 from penstock.ports import BadInput, Problem
+from penstock.shell.control import is_listening
 from penstock.wire import snapshots
 from penstock.wire.git_directory import git_directory
 
@@ -50,20 +51,21 @@ class RunStatus(Frozen):
 class RunView:
     """One run, read-only."""
 
-    def __init__(self, state_directory: StateDirectory, name: str) -> None:
-        self.name = name
-        self.path = state_directory.run_directory(name)
+    def __init__(self, state_directory: StateDirectory, place: RunDirectory) -> None:
+        self.name = place.run
+        self.place = place
+        self.path = place.path
         self._blobs = FileBlobs(state_directory.blobs)
         self._directory = state_directory
 
     def records(self, after: int = 0) -> list[e.Record]:
         """Records with seq > `after`; the chain is checked. Raises `Corrupt`."""
-        with closing(SqliteLog.open_reader(self.path / "log.sqlite")) as log:
+        with closing(SqliteLog.open_reader(self.place.log)) as log:
             return list(log.read(after))
 
     def state(self) -> State:
         """The folded state."""
-        with closing(SqliteLog.open_reader(self.path / "log.sqlite")) as log:
+        with closing(SqliteLog.open_reader(self.place.log)) as log:
             return snapshots.restore(log)
 
     def blob(self, digest: str) -> bytes | None:
@@ -75,7 +77,7 @@ class RunView:
         return asyncio.run(self._diff(commit))
 
     async def _diff(self, commit: str) -> str | None:
-        store = Store(await inspect_repository(self._directory.git_dir.parent))
+        store = Store(await inspect_repository(self._directory.path.parent.parent))
         candidates = GitCandidates(store, Landing(), FileClasses(), self.name)
         return (await candidates.diff(f"{commit}^", commit)).decode(errors="replace")
 
@@ -83,13 +85,13 @@ class RunView:
 def open_run(directory: Path, run: str | None = None) -> RunView:
     """The named run of the repository around `directory`, else its newest. Raises `BadInput`."""
     state = StateDirectory(git_directory(directory))
-    names = state.runs()
-    if run is None and not names:
+    places = {place.run: place for place in state.runs() if place.log.exists()}
+    if run is None and not places:
         raise BadInput([Problem(file=".", line=0, field="", message="no run yet", fix="start one: penstock run")])
-    if run is not None and run not in names:
-        fix = f"known: {', '.join(names[:10]) or 'none'}"
+    if run is not None and run not in places:
+        fix = f"known: {', '.join(list(places)[:10]) or 'none'}"
         raise BadInput([Problem(file=".", line=0, field=run, message="no such run", fix=fix)])
-    return RunView(state, run or names[0])
+    return RunView(state, places[run] if run else next(iter(places.values())))
 
 
 def status(directory: Path, run: str | None = None) -> RunStatus:
@@ -99,7 +101,7 @@ def status(directory: Path, run: str | None = None) -> RunStatus:
     if state.finished is not None:
         outcome: str = state.finished.outcome
     else:
-        live = StateDirectory(git_directory(directory)).is_held()
+        live = is_listening(view.place.control)
         outcome = "running" if live else "interrupted: `penstock run` continues it"
     return RunStatus(
         run=view.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.adapters.clock_system import SystemClock
+from penstock.adapters.ledger_file import LedgerFile
 from penstock.adapters.log_sqlite import SqliteLog
 from penstock.adapters.state_directory import StateDirectory
 from penstock.core import events as e
@@ -25,7 +26,7 @@ def command(directory: Path, event: OperatorInput) -> str:
     """Hand the command in; says where it went. Raises `BadInput` where it cannot mean anything."""
     view = open_run(directory)
     event = _checked(view.state(), event)
-    answer = send(view.path / "control.sock", event)
+    answer = send(view.place.control, event)
     if answer is not None:
         if answer.error:
             raise _bad(answer.error, "try again, or look at `penstock status`")
@@ -56,15 +57,16 @@ def _without_writer(directory: StateDirectory, view: RunView, event: OperatorInp
             return _append(view, epoch, event)
         if not isinstance(event, e.Approved):
             raise _bad(f"run {view.name} has ended: nothing is left to command", "start the next: penstock run")
-        ledger = directory.ledger()
-        ledger.write(msgspec.structs.replace(ledger.read(), approvals=(*ledger.read().approvals, event)))
+        kept = LedgerFile(directory.ledger)
+        ledger = kept.read()
+        kept.write(msgspec.structs.replace(ledger, approvals=(*ledger.approvals, event)))
         return f"kept for the next run: `penstock run` goes on with {event.ticket}"
     finally:
         directory.release()
 
 
 def _append(view: RunView, epoch: int, event: OperatorInput) -> str:
-    with closing(SqliteLog.open_writer(view.path / "log.sqlite", epoch)) as log:
+    with closing(SqliteLog.open_writer(view.place.log, epoch)) as log:
         state = snapshots.restore(log)
         records: list[e.Record] = []
         pending: list[e.AnyEvent] = [event]

@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,13 @@ from penstock.adapters.git.candidates import GitCandidates
 from penstock.adapters.git.store import Store
 from penstock.adapters.git.trunk import GitTrunk
 from penstock.adapters.git.workspaces import GitWorkspaces
+from penstock.adapters.ledger_file import LedgerFile
 from penstock.adapters.log_sqlite import SqliteLog
 from penstock.adapters.notify_command import NotifyCommand
 from penstock.adapters.processes import LocalProcesses
 from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
 from penstock.adapters.sandbox_none import NoSandbox
+from penstock.adapters.state_directory import RunDirectory
 from penstock.core import events as e
 from penstock.core.policy import FileClasses, Policy
 from penstock.core.state import State
@@ -40,7 +41,7 @@ from penstock.settings.reader import needs_agent
 from penstock.shell.control import serve
 from penstock.shell.driver import Driver, Stopped
 from penstock.shell.perform import Performer, Worlds, tickets_of
-from penstock.shell.recovery import fold, lost_jobs
+from penstock.shell.recovery import lost_jobs
 from penstock.wire import snapshots
 from penstock.wire.ledger import ledger_input, ledger_of
 from penstock.wire.project import Project, open_project
@@ -112,44 +113,52 @@ def choose(texts: Sequence[ports.TicketText], names: Sequence[str]) -> tuple[por
 async def _run(
     project: Project, options: RunOptions, progress: Progress, texts: Sequence[ports.TicketText], epoch: int
 ) -> Ended:
-    name = None if options.new else project.state.unfinished_run()
-    is_new = name is None
-    name = name or time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    folder = project.state.run_directory(name)
+    clock = SystemClock()
+    left = None if options.new else project.state.newest_run(is_unfinished)
+    is_new = left is None
+    place = left or project.state.make_run(clock.now_ms())
     blobs = FileBlobs(project.state.blobs)
-    path = folder / "log.sqlite"
-    log = SqliteLog.create(path, name, epoch) if is_new else SqliteLog.open_writer(path, epoch)
+    log = SqliteLog.create(place.log, place.run, epoch) if is_new else SqliteLog.open_writer(place.log, epoch)
     with contextlib.closing(log):
-        wired = await wire_ports(project, name, blobs, folder)
+        wired = await wire_ports(project, place, blobs)
         await wired.trunk.take_fence(epoch)
         state = State() if is_new else snapshots.restore(log)
         performer = Performer(wired, state)
         first = (
-            await _begin(project, options, wired, performer, name, texts)
+            await _begin(project, options, wired, performer, place.run, texts)
             if is_new
             else await _continue(project, wired, performer, state, epoch, texts, progress)
         )
-        sealer = Sealer(log, blobs, folder)
+        sealer = Sealer(log, blobs, place.path)
         driver = Driver(
             state=state,
             log=log,
-            clock=SystemClock(),
+            clock=clock,
             performer=performer,
             seal=sealer.seal,
-            observers=(progress.observe, Teller(project, name).observe),
+            observers=(progress.observe, Teller(project, place.run).observe),
             save=lambda s: snapshots.save(log, s),
         )
         try:
-            await _drive(driver, first, folder, progress)
+            await _drive(driver, first, place.control, progress)
         except Stopped:
-            return Ended(130, f"stopped at once: `penstock run` continues {name}")
-        project.state.ledger().write(ledger_of(state, project.state.ledger().read()))
+            return Ended(130, f"stopped at once: `penstock run` continues {place.run}")
+        LedgerFile(project.state.ledger).add(ledger_of(state))
         files = await sealer.publish(wired.candidates)
         follow = await wired.trunk.follow()
         return Ended(state.finished.exit_code if state.finished else 1, _summary(state, files, follow), sealer.json())
 
 
-async def _drive(driver: Driver, first: Sequence[e.Input], folder: Path, progress: Progress) -> None:
+def is_unfinished(place: RunDirectory) -> bool:
+    """Was the run begun and never sealed? A directory without a log was never begun."""
+    if not place.log.exists():
+        return False
+    with contextlib.closing(SqliteLog.open_reader(place.log)) as log:
+        last = log.last()
+        return last is None or not isinstance(last.event, e.RunFinished)
+
+
+async def _drive(driver: Driver, first: Sequence[e.Input], control: Path, progress: Progress) -> None:
     """Run the driver with its control socket, its signals and its picture."""
     loop = asyncio.get_running_loop()
     interrupts = 0
@@ -166,12 +175,12 @@ async def _drive(driver: Driver, first: Sequence[e.Input], folder: Path, progres
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)
     picture = asyncio.create_task(progress.redraw())
-    server = await serve(driver, folder / "control.sock")
+    server = await serve(driver, control)
     try:
         await driver.run(first)
     finally:
         server.close()
-        (folder / "control.sock").unlink(missing_ok=True)
+        control.unlink(missing_ok=True)
         picture.cancel()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
@@ -203,10 +212,8 @@ async def _begin(
         agent=project.settings.agent.kind,
     )
     done = await trunk.done_tickets()
-    found = [
-        e.TicketFoundDone(ticket=t.id, commit=done[(t.id, t.digest)]) for t in tickets if (t.id, t.digest) in done
-    ]
-    ledger = ledger_input(project.state.ledger().read(), tickets)
+    found = [e.TicketFoundDone(ticket=t.id, commit=done[(t.id, t.digest)]) for t in tickets if (t.id, t.digest) in done]
+    ledger = ledger_input(LedgerFile(project.state.ledger).read(), tickets)
     return [started, ledger, *(e.TicketAdded(ticket=t) for t in tickets), *found]
 
 
@@ -234,7 +241,7 @@ async def _continue(
     return [*inputs, *(e.TicketAdded(ticket=t) for t in tickets_of(fresh, wired.blobs))]
 
 
-async def wire_ports(project: Project, run: str, blobs: ports.Blobs, folder: Path) -> Worlds:
+async def wire_ports(project: Project, place: RunDirectory, blobs: ports.Blobs) -> Worlds:
     """Concrete adapters for every port of a run."""
     settings, facts, state = project.settings, project.facts, project.state
     store = Store(facts)
@@ -243,7 +250,7 @@ async def wire_ports(project: Project, run: str, blobs: ports.Blobs, folder: Pat
     processes = LocalProcesses()
     files = with_gate_scripts(settings.policy, facts.top)
     workspaces = GitWorkspaces(
-        store=store, sandbox=sandbox, processes=processes, files=files, clones=state.clones / run, at=facts.top
+        store=store, sandbox=sandbox, processes=processes, files=files, clones=state.clones / place.run, at=facts.top
     )
     environments = BuiltEnvironments(
         settings.policy.envs,
@@ -255,7 +262,7 @@ async def wire_ports(project: Project, run: str, blobs: ports.Blobs, folder: Pat
     agent_env = {name: os.environ[name] for name in settings.agent.pass_env if name in os.environ}
     return Worlds(
         trunk=GitTrunk(facts, store, settings.policy.landing, files),
-        candidates=GitCandidates(store, settings.policy.landing, files, run),
+        candidates=GitCandidates(store, settings.policy.landing, files, place.run),
         workspaces=workspaces,
         environments=environments,
         agent=open_agent(project, sandbox, processes),
@@ -263,7 +270,7 @@ async def wire_ports(project: Project, run: str, blobs: ports.Blobs, folder: Pat
         sandbox=sandbox,
         processes=processes,
         blobs=blobs,
-        jobs=folder / "jobs",
+        jobs=place.jobs,
         agent_network=settings.sandbox.agent_network,
         agent_env=agent_env,
         prompt_template=settings.agent.template or None,
@@ -346,6 +353,9 @@ def _summary(state: State, files: Sequence[Path], follow: str) -> str:
         if run_of.state not in TERMINAL or run_of.state == "failed":
             lines.append(f"  {name} {run_of.state}: {run_of.reason}" + (f" -> {run_of.frees}" if run_of.frees else ""))
     if state.trunk.commit != state.first_trunk:
-        lines.append(f"landed on {state.landing_ref.removeprefix('refs/heads/')}" + (f"; take it over: {follow}" if follow else ""))
+        lines.append(
+            f"landed on {state.landing_ref.removeprefix('refs/heads/')}"
+            + (f"; take it over: {follow}" if follow else "")
+        )
     lines += [f"report: {path}" for path in files[:1]]
     return "\n".join(lines)

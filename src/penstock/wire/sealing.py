@@ -47,5 +47,3 @@ class Sealer:
 
     def _blob(self, digest: str) -> bytes | None:
         return self._blobs.get(digest) if self._blobs.has(digest) else None
-
-
