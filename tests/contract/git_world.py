@@ -50,6 +50,26 @@ class Unconfined:
         return Command(argv=tuple(argv), cwd=cwd or confinement.checkout.path, env=env)
 
 
+class Confined:
+    """Bubblewrap, in as few words as possible: its own view of the file system, no network."""
+
+    def isolation(self) -> Isolation:
+        return Isolation(name="bubblewrap", filesystem=True, network=True, processes=True)
+
+    def wrap(self, argv: Sequence[str], confinement: Confinement, cwd: str | None = None) -> Command:
+        checkout = confinement.checkout
+        seen = [(checkout.path, checkout.at, True), (confinement.home, "/home/agent", True)]
+        seen += [(mount.source, mount.target, mount.writable) for mount in confinement.mounts]
+        binds = [word for source, at, writable in seen for word in ("--bind" if writable else "--ro-bind", source, at)]
+        given = {"PATH": "/usr/bin:/bin", "HOME": "/home/agent", **confinement.env}
+        env = [word for item in given.items() for word in ("--setenv", *item)]
+        links = [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
+        switches = ["--unshare-all", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL", "--die-with-parent"]
+        place = ["--ro-bind", "/usr", "/usr", *links, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        run = ["bwrap", *switches, "--clearenv", *place, *binds, *env, "--chdir", cwd or checkout.at, "--", *argv]
+        return Command(argv=tuple(run), cwd="/", env={"PATH": os.environ["PATH"]})
+
+
 def git(place: Path, *arguments: str, stdin: bytes = b"") -> str:
     """Git as the user runs it."""
     env = USERS_ENV | {f"GIT_{who}_{key.upper()}": AUTHOR[key] for who in ("AUTHOR", "COMMITTER") for key in AUTHOR}

@@ -3,13 +3,15 @@
 import asyncio
 import os
 import random
+import shutil
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from penstock.ports import Checkout, Imported, ImportRefused
-from tests.contract.git_world import FILES, World, git, make_repository, open_world, write
+from penstock.ports import Checkout, Confinement, Imported, ImportRefused
+from tests.contract.git_world import FILES, Confined, World, git, make_repository, open_world, write
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -418,5 +420,71 @@ def test_a_huge_object_is_refused_while_it_is_written(top: Path, cap: int) -> No
             return
         with pytest.raises(ImportRefused, match="cannot be committed"):
             await world.take(clone)
+
+    asyncio.run(story())
+
+
+# --- inside a sandbox -----------------------------------------------------------------------------------------------
+
+needs_bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="needs the package bubblewrap")
+
+
+def look_around(world: World, clone: Checkout, script: str) -> str:
+    """What a confined program sees and does in a working tree."""
+    home = by_agent(clone).parent / "home-of-agent"
+    home.mkdir(exist_ok=True)
+    confinement = Confinement(checkout=clone, home=str(home), mounts=world.workspaces.mounts(clone))
+    command = Confined().wrap(("sh", "-c", script), confinement)
+    end = subprocess.run(command.argv, env=command.env, cwd=command.cwd, capture_output=True, text=True, check=False)
+    return end.stdout + end.stderr
+
+
+@needs_bubblewrap
+def test_work_is_taken_over_through_the_sandbox(top: Path) -> None:
+    async def story() -> None:
+        world = await open_world(top, sandbox=Confined())
+        clone = await world.work()
+        said = look_around(
+            world, clone, "pwd; git status --short; echo mine >src/new.py; git add -A; git commit -qm x; git log"
+        )
+        assert said.startswith(f"{top}\n") and "first" in said
+        made = await world.take(clone)
+        assert statuses(made) == {"src/new.py": "added"}
+        assert world.content(made.head, "src/new.py") == "mine"
+        await world.workspaces.discard(clone)
+
+    asyncio.run(story())
+
+
+@needs_bubblewrap
+def test_the_store_can_be_read_and_not_written_inside(top: Path) -> None:
+    async def story() -> None:
+        world = await open_world(top, sandbox=Confined())
+        clone = await world.work()
+        store = world.store.path
+        said = look_around(
+            world, clone, f"cat {store}/HEAD; touch {store}/planted; rm -rf {store}/objects; touch .git/mine"
+        )
+        assert said.startswith("ref: ") and "Read-only file system" in said
+        assert not (store / "planted").exists() and (by_agent(clone) / ".git/mine").exists()
+        assert (await world.store.git.run("fsck")).status == 0
+
+    asyncio.run(story())
+
+
+@needs_bubblewrap
+def test_a_linked_mount_point_is_not_followed(top: Path, tmp_path: Path) -> None:
+    """What is mounted over a link would be mounted, and its directories made, wherever the link leads."""
+
+    async def story() -> None:
+        world = await open_world(top, sandbox=Confined())
+        clone = await world.work()
+        assert world.workspaces.mounts(clone)
+        os.rename(by_agent(clone) / ".git", tmp_path / "git")
+        (by_agent(clone) / ".git").symlink_to(tmp_path / "elsewhere")
+        write(by_agent(clone), {"src/new.py": "mine\n"})
+        assert world.workspaces.mounts(clone) == ()
+        assert statuses(await world.take(clone)) == {"src/new.py": "added"}
+        assert not (tmp_path / "elsewhere").exists()
 
     asyncio.run(story())
