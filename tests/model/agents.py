@@ -89,21 +89,19 @@ def lies() -> Agent:
 
 def never_right() -> Agent:
     """Wrong each time, in another way each time."""
-    return lambda order, start: Did(
-        edits={source(order.ticket): "wrong", f"src/try_{order.turn}.py": "x", proof(order.ticket): "tells"}
-    )
+    return lambda order, start: Did(edits={source(order.ticket): "wrong", proof(order.ticket): f"vacuous {order.turn}"})
 
 
 def weakens() -> Agent:
     """Makes trunk's own test pass by not looking; undoes it when it is told to."""
 
     def build(order: TurnOrder, start: Files) -> Did:
-        return Did(edits={source(order.ticket): "wrong", "tests/test_base.py": "vacuous"})
+        return Did(
+            edits={source(order.ticket): "wrong", proof(order.ticket): "vacuous", "tests/test_base.py": "vacuous"}
+        )
 
     def fix(order: TurnOrder, start: Files) -> Did:
-        return Did(
-            edits={source(order.ticket): "right", proof(order.ticket): "tells", "tests/test_base.py": "all"}
-        )
+        return Did(edits={source(order.ticket): "right", proof(order.ticket): "tells", "tests/test_base.py": "all"})
 
     return by_role(build, fix)
 

@@ -54,9 +54,7 @@ class Gates:
 
     def _results(self, order: GateOrder, files: Files) -> TestResults:
         seen = results_of(files)
-        flipped = tuple(
-            r if r.id not in self.flips or not self.flips[r.id](order) else flip(r) for r in seen.results
-        )
+        flipped = tuple(r if r.id not in self.flips or not self.flips[r.id](order) else flip(r) for r in seen.results)
         return TestResults(runner="model", complete=True, results=flipped)
 
     def _judge(self, order: GateOrder, suite: SuiteRun) -> Judgement:

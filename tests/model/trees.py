@@ -144,7 +144,5 @@ def results_of(files: Files) -> TestResults:
         }
         status = statuses.get(text, "green")
         where = f"{subject}:1" if text == "tells" else ""
-        results.append(
-            TestResult(id=f"{path}::{stem(path)}", status=status, file=path, kind="assertion", where=where)
-        )
+        results.append(TestResult(id=f"{path}::{stem(path)}", status=status, file=path, kind="assertion", where=where))
     return TestResults(runner="model", complete=True, results=tuple(results))

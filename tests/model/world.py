@@ -40,9 +40,7 @@ class Livelock(AssertionError):
 
 def ticket(name: str, **fields: Any) -> Ticket:
     """A ticket with a digest of its own."""
-    made = Ticket(
-        id=name, title=f"Do {name}", body="b" * 64, digest="", source=f"tickets/{name.lower()}.md", **fields
-    )
+    made = Ticket(id=name, title=f"Do {name}", body="b" * 64, digest="", source=f"tickets/{name.lower()}.md", **fields)
     return msgspec.structs.replace(made, digest=digest_of(made))
 
 
@@ -78,6 +76,7 @@ class World:
         self.watches: list[Watch] = []
         self.running: dict[str, int] = {}
         """Keys that were begun, with the time at which they end."""
+        self._slow: dict[str, int] = {}
         self._agents: dict[str, Agent] = {}
         self._planned: list[tuple[int, Happening]] = []
         self._awaited: list[tuple[Callable[[e.Record], bool], Happening]] = []
@@ -102,6 +101,11 @@ class World:
 
     def found_done(self, name: str) -> World:
         self.first.append(e.TicketFoundDone(ticket=name, commit="c-earlier"))
+        return self
+
+    def slow(self, name: str, duration_ms: int) -> World:
+        """Turns of that ticket take so long."""
+        self._slow[name] = duration_ms
         return self
 
     def with_seed(self, seed: int) -> World:
@@ -203,7 +207,8 @@ class World:
                 self.tell(e.JobStarted(key=key, pid=100 + len(self.records), start_ticks=1, boot="boot"))
 
     def duration_ms(self, key: str, kind: e.JobKind) -> int:
-        return DURATION_MS[kind]
+        slow = self._slow.get(key.split("/")[2]) if kind == "turn" else None
+        return slow or DURATION_MS[kind]
 
     def _pass_time(self) -> bool:
         ends = min(self.running.items(), key=lambda item: (item[1], item[0]), default=None)

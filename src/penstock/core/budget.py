@@ -22,7 +22,7 @@ def reservation(state: State, order: Order) -> Spend:
     if isinstance(order, GateOrder):
         spec = state.policy.gate(order.gate)
         longest = spec.timeout_ms if spec is not None else 600_000
-        return Spend(gate_ms=min(longest, 2 * state.gate_ms.get(order.gate, 0)))
+        return Spend(gate_ms=max(1, min(longest, 2 * state.gate_ms.get(order.gate, 0))))
     return Spend()
 
 

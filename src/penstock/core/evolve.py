@@ -104,6 +104,8 @@ def _set_trunk(state: State, position: e.TrunkPosition) -> None:
 
 
 def _add(state: State, ticket: Ticket) -> None:
+    if ticket.id in state.tickets:
+        return
     waiting = [d for d in ticket.depends_on if not _is_done(state, d)]
     run = TicketRun(ticket=ticket, unmet=len(waiting), since_ms=state.now_ms, priority=ticket.priority)
     run.attempt = state.attempts_before.get(ticket.digest, 0)
@@ -113,8 +115,7 @@ def _add(state: State, ticket: Ticket) -> None:
     state.open_count += 1
     for needed in ticket.depends_on:
         state.dependents.setdefault(needed, {})[ticket.id] = None
-        if needed in state.tickets and state.tickets[needed].state in ("failed", "canceled"):
-            state.doomed[ticket.id] = needed
+    _doom(state, run)
     if not waiting:
         state.unblocked[ticket.id] = None
     for dependent in state.dependents.get(ticket.id, ()):
@@ -122,6 +123,12 @@ def _add(state: State, ticket: Ticket) -> None:
     _inherit_priority(state, ticket)
     named = (c.test for c in ticket.acceptance if isinstance(c, TestCriterion))
     state.asked = (*state.asked, *(t for t in named if t not in state.asked))
+
+
+def _doom(state: State, run: TicketRun) -> None:
+    for needed in run.ticket.depends_on:
+        if needed in state.tickets and state.tickets[needed].state in ("failed", "canceled"):
+            state.doomed[run.ticket.id] = needed
 
 
 def _is_done(state: State, ticket: str) -> bool:
@@ -137,6 +144,13 @@ def _inherit_priority(state: State, ticket: Ticket) -> None:
             if other is not None and other.priority > run.priority:
                 other.priority = run.priority
                 todo.append(needed)
+                if other.state == "ready":
+                    _push_ready(state, other)
+
+
+def _push_ready(state: State, run: TicketRun) -> None:
+    heap = state.heaps.setdefault(signature_of(run.ticket), [])
+    heapq.heappush(heap, (static_key(run, state.policy), run.ticket.id))
 
 
 # --- the ends of jobs -----------------------------------------------------------------------------------------------
@@ -164,6 +178,8 @@ def _close_job(state: State, key: str, spent: Spend | None) -> Job | None:
 
 def _lose(state: State, event: e.JobLost | e.JobCanceled) -> None:
     job = _close_job(state, event.key, event.spent if isinstance(event, e.JobCanceled) else None)
+    if job is not None and job.ticket is None and isinstance(event, e.JobLost):
+        state.lost_rows += 1
     if job is None or job.ticket is None:
         return
     run = state.tickets[job.ticket]
@@ -186,13 +202,16 @@ def _end_of_ticket_job(
         case e.TurnEnded():
             run.turn = event
             run.turns += 1
+            if event.outcome == "ended":
+                run.notes = ()
         case e.CandidateFormed():
             run.candidate = event
             state.tree_envs[event.tree] = dict(event.envs)
             touched = dict.fromkeys((*run.touched, *(c.path for c in event.changes)))
             run.touched = tuple(touched)
         case e.CandidateConflicted():
-            run.conflict, run.fix_start, run.fix_base = event.paths, event.start, state.trunk.commit
+            assert isinstance(job.order, e.MergeOrder)
+            run.conflict, run.fix_start, run.fix_base = event.paths, event.start, job.order.onto
         case e.CandidateFailed():
             run.trouble = event.message
 
@@ -213,6 +232,8 @@ def _end_of_check(state: State, event: e.GateEnded | e.EnvEnded | e.LandEnded) -
         return
     if job.ticket is not None:
         state.tickets[job.ticket].lost_rows = 0
+    else:
+        state.lost_rows = 0
     match event:
         case e.GateEnded():
             _file_evidence(state, job, event.evidence)
@@ -310,9 +331,9 @@ def _start_attempt(state: State, event: e.AttemptStarted) -> None:
 
 
 def told_on(state: State, run: TicketRun, n: int) -> bool:
-    """Is acceptance criterion `n` red or absent on trunk as it is now?"""
+    """Is acceptance criterion `n` red or absent on trunk as it is now? Where nothing looked: as it was before."""
     status = criterion_on(state, run, n, state.trunk.tree)
-    return status is not None and status != "green"
+    return any(run.told_on_base[n : n + 1]) if status is None else status != "green"
 
 
 def criterion_on(state: State, run: TicketRun, n: int, tree: str) -> str | None:
@@ -381,14 +402,15 @@ def _move(state: State, event: e.TicketMoved) -> None:
     if to == "done":
         run.commit = event.commit or run.commit
         state.found_done.pop(event.ticket, None)
-        state.signals.setdefault("grow", f"{event.ticket} is done")
+        if here == "landing":
+            state.signals.setdefault("grow", f"{event.ticket} landed")
         for dependent in state.dependents.get(event.ticket, ()):
             state.tickets[dependent].unmet -= 1
             if state.tickets[dependent].unmet == 0 and state.tickets[dependent].state == "waiting":
                 state.unblocked[dependent] = None
     if to in ("failed", "canceled"):
         for dependent in state.dependents.get(event.ticket, ()):
-            if state.tickets[dependent].state in ("waiting", "held"):
+            if state.tickets[dependent].state == "waiting":
                 state.doomed[dependent] = event.ticket
     if event.cause in ("gate_red", "candidate_broke_gate", "conflict"):
         state.signals.setdefault("shrink", f"{event.ticket} is red")
@@ -410,10 +432,11 @@ def _index_move(state: State, run: TicketRun, here: str, to: str) -> None:
     state.doomed.pop(name, None)
     state.probing.pop(name, None)
     state.freed.pop(name, None)
+    if to == "waiting":
+        _doom(state, run)
     if to == "ready":
         run.ready_ms = state.now_ms
-        heap = state.heaps.setdefault(signature_of(run.ticket), [])
-        heapq.heappush(heap, (static_key(run, state.policy), name))
+        _push_ready(state, run)
     if here == "backoff":
         state.timers = [t for t in state.timers if t[1] != name]
     if to == "backoff":
@@ -422,7 +445,7 @@ def _index_move(state: State, run: TicketRun, here: str, to: str) -> None:
         state.lane_entries += 1
         run.lane = state.lane_entries
         state.lane[name] = None
-    if to in TERMINAL or to in ("fixing", "held", "working"):
+    if to in TERMINAL or to in ("fixing", "held", "working", "backoff"):
         run.lane = 0
         state.lane.pop(name, None)
     if to in TERMINAL:
@@ -443,7 +466,7 @@ def _answer(state: State, run: TicketRun, here: str, event: e.TicketMoved) -> No
         if to == "verifying":
             run.head, run.head_lines = run.turn.head, run.turn.total_lines
             run.candidate, run.candidate_base = None, ""
-            run.red, run.notes = (), ()
+            run.red = ()
         run.turn = None
     if to == "fixing" and here in ("verifying", "landing"):
         if run.conflict:
@@ -453,12 +476,12 @@ def _answer(state: State, run: TicketRun, here: str, event: e.TicketMoved) -> No
         run.red = event.evidence
         run.candidate, run.candidate_base, run.conflict = None, "", ()
     if to == "working" and here == "verifying" and run.candidate is not None:
-        run.head = run.candidate.commit
+        run.head, run.base = run.candidate.commit, run.candidate.base
     if to == "verifying" and here == "landing":
         run.candidate, run.candidate_base = None, ""
         run.stale_rows += 1
-    if to in ("verifying", "backoff", "held") and here in ("verifying", "landing"):
-        run.trouble = ""
+    if to == "held" or (to in ("verifying", "backoff") and here in ("verifying", "landing")):
+        run.trouble, run.lost_rows = "", 0 if to == "held" else run.lost_rows
         for seq in event.evidence:
             _forget(state, seq)
 

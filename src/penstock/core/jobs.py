@@ -56,7 +56,7 @@ def owe_gate(state: State, run: TicketRun | None, need: Need, why: str) -> tuple
             return owe_env(state, env, env_digest, need.env_commit)
         if status != "ready":
             return f"environment {env}: {status}"
-    if is_live(state, run, need) or state.gate_live >= state.policy.limits.gate_jobs_max:
+    if is_live(state, need) or state.gate_live >= state.policy.limits.gate_jobs_max:
         return ()
     order = GateOrder(
         gate=need.gate,
@@ -95,18 +95,11 @@ def owe_env(state: State, env: str, digest: Digest, commit: str) -> tuple[Decisi
     return (owe(state, "env", f"{env}-{digest[:12]}", None, order, "not built yet"),)
 
 
-def is_live(state: State, run: TicketRun | None, need: Need) -> bool:
-    """Is a job in flight that will answer this need?"""
-    keys = run.live if run is not None else state.jobs
-    for key in keys:
-        order = state.jobs[key].order
-        if isinstance(order, GateOrder) and (order.gate, order.look, order.tree) == (
-            need.gate,
-            need.look,
-            need.tree,
-        ):
-            return True
-    return False
+def is_live(state: State, need: Need) -> bool:
+    """Is a job in flight, anybody's, that will answer this need?"""
+    wanted = (need.gate, need.look, need.tree, need.base_tree or None)
+    orders = (job.order for job in state.jobs.values())
+    return any(isinstance(o, GateOrder) and (o.gate, o.look, o.tree, o.against_tree) == wanted for o in orders)
 
 
 def _tests_of(state: State, gate: str, tree: str) -> Digest | None:

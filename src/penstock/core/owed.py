@@ -6,6 +6,10 @@ index sets: its cost does not grow with the number of tickets.
 
 from __future__ import annotations
 
+import bisect
+
+import msgspec
+
 from penstock.core import done, scheduling, turns, verification
 from penstock.core.budget import over_run_budget, reservation
 from penstock.core.events import (
@@ -22,6 +26,7 @@ from penstock.core.jobs import owe, owe_gate
 from penstock.core.policy import GateSpec
 from penstock.core.retries import fail, hold
 from penstock.core.state import State, TicketRun
+from penstock.core.tables import ACTIVE
 from penstock.core.tickets import CommandCriterion, TestCriterion
 
 Decisions = tuple[Decision, ...]
@@ -54,9 +59,10 @@ def owed(state: State) -> Decisions:
 
 
 def next_due_ms(state: State) -> int | None:
-    """When time alone will make something owed; None: never."""
-    due = [state.timers[0][0]] if state.timers else []
-    if state.draining and state.jobs:
+    """When time alone will make something owed; None: never. What is due already waits for something else."""
+    later = bisect.bisect_right(state.timers, (state.now_ms, "\U0010ffff"))
+    due = [state.timers[later][0]] if later < len(state.timers) else []
+    if state.draining and state.jobs and state.drain_due_ms > state.now_ms:
         due.append(state.drain_due_ms)
     return min(due) if due else None
 
@@ -87,18 +93,25 @@ def _end_attempt(run: TicketRun, reason: str) -> Decisions:
 
 
 def _wake(state: State) -> Decisions:
-    """Retries that are due."""
-    if not state.timers or state.timers[0][0] > state.now_ms or turns.is_stopping(state):
+    """Retries that are due, as soon as what they need is free. A new attempt begins with building, not with a fix."""
+    if turns.is_stopping(state):
         return ()
-    run = state.tickets[state.timers[0][1]]
-    return (TicketMoved(ticket=run.ticket.id, to=run.back, reason=f"the retry is due: {run.reason}"[:400]),)
+    for due_ms, name in state.timers:
+        if due_ms > state.now_ms:
+            break
+        run = state.tickets[name]
+        if scheduling.fits(state, run.ticket):
+            to = run.back if run.attempt_live else "working"
+            return (TicketMoved(ticket=name, to=to, reason=f"the retry is due: {run.reason}"[:400]),)
+    return ()
 
 
 def _free(state: State) -> Decisions:
     """Held tickets that a person has freed since they were held."""
     for name in state.freed:
         run = state.tickets[name]
-        if run.state == "held" and not turns.is_stopping(state):
+        needs_slot = run.back in ACTIVE
+        if not turns.is_stopping(state) and (not needs_slot or scheduling.fits(state, run.ticket)):
             return (TicketMoved(ticket=name, to=run.back, reason=f"freed by {run.approved[-1].who}"),)
     return ()
 
@@ -114,8 +127,9 @@ def _found(state: State) -> Decisions:
 def _doom(state: State) -> Decisions:
     for name, needed in state.doomed.items():
         reason = f"its dependency {needed} is {state.tickets[needed].state}"
-        if state.policy.on_dependency_failed == "held" and state.tickets[name].state == "waiting":
-            return (hold(state.tickets[name], reason),)
+        if state.policy.on_dependency_failed == "held":
+            held = hold(state.tickets[name], reason)
+            return (msgspec.structs.replace(held, frees="penstock run, when its dependency can be done"),)
         return (TicketMoved(ticket=name, to="canceled", reason=reason),)
     return ()
 
@@ -142,7 +156,11 @@ def _resize(state: State) -> Decisions:
 def _drain(state: State) -> Decisions:
     if not state.draining or state.now_ms < state.drain_due_ms:
         return ()
-    return tuple(JobUnwanted(key=k, reason="the drain is over") for k, j in state.jobs.items() if not j.unwanted)
+    return tuple(
+        JobUnwanted(key=key, reason="the drain is over")
+        for key, job in state.jobs.items()
+        if not job.unwanted and job.kind != "land"
+    )
 
 
 # --- trunk ----------------------------------------------------------------------------------------------------------
@@ -175,6 +193,8 @@ def _baseline_gates(state: State) -> list[GateSpec]:
 
 def cannot_work(state: State) -> str:
     """Why trunk itself cannot be judged: a gate that cannot run there, an environment that cannot be built."""
+    if state.lost_rows > state.policy.limits.lost_jobs_max:
+        return f"{state.lost_rows} jobs on trunk in a row were lost"
     for gate in _baseline_gates(state):
         seq = state.plain.get(f"{gate.name}|{state.trunk.tree}")
         if seq is not None and state.evidence[seq].verdict == "broken":
@@ -248,15 +268,10 @@ def _admit(state: State) -> Decisions:
     if turns.is_verification_behind(state):
         return ()
     repairs = _repairing(state)
-    for name in state.probing:
-        decisions = _start(state, state.tickets[name])
-        if decisions:
-            return decisions
     if scheduling.in_flight(state) >= state.window:
         return ()
-    for run in scheduling.admissible(state):
-        if run.live or (repairs is not None and run.ticket.id not in repairs):
-            continue
+    candidates = scheduling.admissible(state) if repairs is None else scheduling.admissible_of(state, repairs)
+    for run in candidates:
         decisions = _start(state, run)
         if decisions:
             return decisions
@@ -267,6 +282,8 @@ def _start(state: State, run: TicketRun) -> Decisions:
     """Already satisfied, or a new attempt; before that, its commands are tried on trunk."""
     if run.live or run.cancel:
         return ()
+    if run.trouble:
+        return (hold(run, run.trouble, "lost"),)
     name, ticket = run.ticket.id, run.ticket
     for need in verification.criterion_needs(run, state.trunk.commit, state.trunk.tree):
         if verification.seq_of(state, need) is None:
@@ -285,19 +302,19 @@ def _start(state: State, run: TicketRun) -> Decisions:
     return (turns.start_attempt(state, run), TicketMoved(ticket=name, to="working", reason="admitted"))
 
 
-def _repairing(state: State) -> set[str] | None:
+def _repairing(state: State) -> list[str] | None:
     """With a red trunk: the tickets that repair it, and what they still wait for. None: trunk is not red."""
     gates = set(done.red_gates(state))
     if not gates or state.policy.baseline == "no_new_failures":
         return None
     todo = [n for n, run in state.tickets.items() if gates & set(run.ticket.repairs)]
-    found = set(todo)
+    found = dict.fromkeys(todo)
     while todo:
         for needed in state.tickets[todo.pop()].ticket.depends_on:
             if needed in state.tickets and needed not in found:
-                found.add(needed)
+                found[needed] = None
                 todo.append(needed)
-    return found
+    return list(found)
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -308,7 +325,7 @@ def _conclude(state: State) -> Decisions:
     stopping = bool(state.draining or state.breaker)
     if state.jobs or (state.paused and not stopping):
         return ()
-    if state.timers and not stopping:
+    if next_due_ms(state) is not None and not stopping:
         if not state.policy.stop_waiting:
             return ()
         run = state.tickets[state.timers[0][1]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from penstock.core.policy import Policy
 from penstock.core.state import State, TicketRun
@@ -33,20 +33,23 @@ def heads(state: State) -> list[tuple[int, str]]:
 
 def _is_current(state: State, entry: tuple[int, str]) -> bool:
     run = state.tickets.get(entry[1])
-    return run is not None and run.state == "ready" and static_key(run, state.policy) == entry[0]
+    if run is None or run.state != "ready" or entry[1] in state.probing:
+        return False
+    return static_key(run, state.policy) == entry[0]
 
 
 def in_flight(state: State) -> int:
-    """Tickets that hold a slot of the window."""
-    return len(state.active) + len(state.probing)
+    """Tickets that hold a slot of the window: those at work, and those whose criteria are being looked at."""
+    return len(state.active) + sum(1 for name in state.probing if state.tickets[name].live)
 
 
 def admissible(state: State) -> Iterator[TicketRun]:
-    """Ready tickets that resources and scopes allow to start now, best first.
+    """Ready tickets that resources and scopes allow to start now: those that were looked at, then the best first.
 
     A head that was passed over for longer than `bypass_ms_max` reserves what it waits for: nobody who needs the same
     may overtake it.
     """
+    yield from admissible_of(state, state.probing)
     reserved: list[Ticket] = []
     for _, name in heads(state):
         run = state.tickets[name]
@@ -56,6 +59,14 @@ def admissible(state: State) -> Iterator[TicketRun]:
             yield run
         elif state.now_ms - run.ready_ms > state.policy.limits.bypass_ms_max:
             reserved.append(run.ticket)
+
+
+def admissible_of(state: State, names: Iterable[str]) -> Iterator[TicketRun]:
+    """Of these tickets, the ready ones that may start now, best first."""
+    ready = [state.tickets[name] for name in names if state.tickets[name].state == "ready"]
+    for run in sorted(ready, key=lambda run: (static_key(run, state.policy), run.ticket.id)):
+        if not run.live and fits(state, run.ticket):
+            yield run
 
 
 def fits(state: State, ticket: Ticket) -> bool:

@@ -132,6 +132,8 @@ class State(msgspec.Struct):
     draining: str = ""
     drain_due_ms: int = 0
     breaker: str = ""
+    lost_rows: int = 0
+    """Jobs of no ticket that were lost in a row."""
     quarantined: dict[str, str] = {}
     conclusion: RunConcluded | None = None
     sealed: bool = False

@@ -7,6 +7,7 @@ a crash, a late result or a rebuilt lane need no special case: what is missing i
 from __future__ import annotations
 
 from penstock.core.digest import digest_of
+from penstock.core.done import awaits_tickets
 from penstock.core.events import (
     CandidateFormed,
     Decision,
@@ -23,7 +24,7 @@ from penstock.core.policy import RISKS, FailureClass, GateSpec, Risk
 from penstock.core.retries import fail, hold, may_retry
 from penstock.core.state import State, TicketRun
 from penstock.core.tickets import KINDS_THAT_TELL_NOTHING, CommandCriterion, GateCriterion, TestCriterion
-from penstock.core.verdicts import Evidence
+from penstock.core.verdicts import Counts, Evidence
 
 Decisions = tuple[Decision, ...]
 TIER_RISK: dict[str, Risk] = {"fast": "low", "medium": "boundary", "slow": "high", "formal": "high"}
@@ -268,20 +269,26 @@ def _holds(state: State, run: TicketRun, candidate: CandidateFormed, seen: Evide
     if seen.look in ("witness", "criterion") or seen.verdict == "pass":
         return seen.verdict != "broken"
     if seen.verdict == "pending":
-        return is_approved(run, seen.tree, seen.gate)
+        return is_approved(run, candidate.tree, seen.gate)
     return seen.verdict == "fail" and _is_no_worse(state, run, candidate, seen)
 
 
 def _is_no_worse(state: State, run: TicketRun, candidate: CandidateFormed, seen: Evidence) -> bool:
-    """Red on base too, nothing that was green is lost, no more is red: allowed where the policy or a repair says so."""
+    """Red on base too, nothing that was green is lost, and no more is red; fewer where the ticket repairs the gate."""
     base = _base_evidence(state, seen.gate, candidate.base_tree)
     if base is None or base.verdict != "fail":
         return False
-    if seen.gate in run.ticket.repairs or not (state.policy.baseline == "no_new_failures" or run.ticket.repairs):
+    lenient = state.policy.baseline == "no_new_failures" or run.ticket.repairs or awaits_tickets(state, base)
+    if not lenient or seen.missing:
         return False
+    repairs = seen.gate in run.ticket.repairs
     if seen.counts is None or base.counts is None:
-        return seen.counts is None and base.counts is None
-    return not seen.missing and seen.counts.red + seen.counts.error <= base.counts.red + base.counts.error
+        return seen.counts is None and base.counts is None and not repairs
+    return _reds(seen.counts) + repairs <= _reds(base.counts)
+
+
+def _reds(counts: Counts) -> int:
+    return counts.red + counts.error
 
 
 def is_approved(run: TicketRun, tree: str, gate: str | None = None) -> bool:
@@ -294,10 +301,11 @@ def is_approved(run: TicketRun, tree: str, gate: str | None = None) -> bool:
 
 def blame(state: State, run: TicketRun, candidate: CandidateFormed, bad: list[int]) -> Decisions:
     """Whose red is it? Base is asked once for each; then the ticket fixes, or nobody is blamed."""
-    for seq in bad:
-        if state.evidence[seq].verdict == "pending":
-            gate = state.evidence[seq].gate
-            return (hold(run, f"{gate}: {state.evidence[seq].why or 'waits for a person'}", gate=gate),)
+    pending = [seq for seq in bad if state.evidence[seq].verdict == "pending"]
+    if pending == bad:
+        gate = state.evidence[bad[0]].gate
+        return (hold(run, f"{gate}: {state.evidence[bad[0]].why or 'waits for a person'}", gate=gate),)
+    bad = [seq for seq in bad if seq not in pending]
     for seq in bad:
         answer = _diagnose(state, run, candidate, seq)
         if answer is not None:
@@ -345,7 +353,9 @@ def _diagnose(state: State, run: TicketRun, candidate: CandidateFormed, seq: int
             return None
         reason = f"{seen.gate} cannot run on base either: {base.why}"
         return fail(state, run, "infra", reason, exhausted="held", forget=(seq,))
-    flips = [t for t in seen.missing if base.asked.get(t, "green") not in ("green",)]
+    own = {change.path for change in candidate.changes}
+    known = [t for t in seen.missing if t not in state.asked and t.split("::")[0] not in own]
+    flips = [t for t in known if base.asked.get(t, "green") != "green"]
     if flips and len(state.quarantined) + len(flips) <= QUARANTINE_MAX:
         why = "green, then not green on the same base tree"
         return tuple(TestQuarantined(test=t, gate=seen.gate, reason=why, seen=seq) for t in flips)
