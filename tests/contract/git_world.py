@@ -14,6 +14,7 @@ from penstock.adapters.git.store import Store
 from penstock.adapters.git.trunk import GitTrunk
 from penstock.adapters.git.workspaces import GitWorkspaces
 from penstock.adapters.processes import LocalProcesses
+from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.events import CandidateFormed, LandOrder, MergeOrder
 from penstock.core.policy import FileClasses, Landing
 from penstock.ports import Checkout, Command, Confinement, Imported, ImportOrder, Isolation, Sandbox
@@ -37,17 +38,6 @@ FILES = {
     ".gitignore": "*.log\n",
 }
 REVISION = "d" * 64
-
-
-class Unconfined:
-    """No sandbox at all: what holds here holds by the way git is called."""
-
-    def isolation(self) -> Isolation:
-        return Isolation(name="none", filesystem=False, network=False, processes=False)
-
-    def wrap(self, argv: Sequence[str], confinement: Confinement, cwd: str | None = None) -> Command:
-        env = {"PATH": os.environ["PATH"], "HOME": confinement.home, **confinement.env}
-        return Command(argv=tuple(argv), cwd=cwd or confinement.checkout.path, env=env)
 
 
 class Confined:
@@ -165,7 +155,7 @@ async def open_world(
     await store.sync()
     files = FileClasses()
     clones = facts.state_dir / "clones"
-    processes, sandbox = LocalProcesses(), sandbox or Unconfined()
+    processes, sandbox = LocalProcesses(), sandbox or NoSandbox({"PATH": os.environ["PATH"]})
     return World(
         facts=facts,
         store=store,

@@ -376,6 +376,20 @@ def test_a_tracked_file_that_is_a_pipe_now_is_refused_by_name(top: Path) -> None
     tell(top, story)
 
 
+def test_refused_work_stays_on_disk(top: Path) -> None:
+    async def story(world: World) -> None:
+        clone = await world.work()
+        write(by_agent(clone), {"src/new.py": "mine\n", ".GIT/config": "[core]\n"})
+        with pytest.raises(ImportRefused) as refused:
+            await world.take(clone)
+        await world.workspaces.discard(clone)
+        kept = Path(str(refused.value).rpartition(" is kept in ")[2])
+        assert (kept / "src/new.py").read_text() == "mine\n"
+        await world.work()
+
+    tell(top, story)
+
+
 def test_a_name_that_is_git_in_disguise_is_refused(top: Path) -> None:
     async def story(world: World) -> None:
         clone = await world.work()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal
 
-import msgspec
 import pathspec
 
 from penstock.core.digest import Digest, digest_of
@@ -35,11 +34,6 @@ def classify(files: FileClasses, path: str) -> PathKind:
     if matches(files.control_files, path):
         return "control"
     return "test" if matches(files.test_files, path) else "production"
-
-
-def with_control(files: FileClasses, globs: _Globs) -> FileClasses:
-    """`files` with more control files: the scripts that gates name."""
-    return msgspec.structs.replace(files, control_files=files.control_files + globs)
 
 
 def control_digest(files: FileClasses, tree: Mapping[str, str]) -> Digest:

@@ -23,7 +23,7 @@ from penstock.adapters.git.skeleton import CORE_SETTINGS, WORK_BRANCH, is_plain_
 from penstock.adapters.git.store import Store, classified, file_changes
 from penstock.core.digest import digest_of_bytes
 from penstock.core.policy import FileClasses
-from penstock.ports import Checkout, Imported, ImportOrder, Mount, Processes, Sandbox
+from penstock.ports import Checkout, Imported, ImportOrder, ImportRefused, Mount, Processes, Sandbox
 
 NAME_CHARS_MAX = 80
 WORK_BYTES_MAX = 200_000_000
@@ -82,8 +82,15 @@ class GitWorkspaces:
         return (Mount(source=str(store), target=str(store)),)
 
     async def import_work(self, clone: Checkout, order: ImportOrder) -> Imported:
-        """Take everything over and keep it under `order.ref`; then restrict it. Raises `ImportRefused`."""
-        tree = await self._intake.take(clone, order.start)
+        """Take everything over and keep it under `order.ref`; then restrict it.
+
+        Raises `ImportRefused`; the work then stays on disk, out of reach of `discard`, and the text says where.
+        """
+        try:
+            tree = await self._intake.take(clone, order.start)
+        except ImportRefused as refusal:
+            kept = self._set_apart(Path(clone.path).parent)
+            raise ImportRefused(f"{refusal}\nwhat it made is kept in {kept / 'tree'}") from refusal
         start_tree = await self._store.tree_of(order.start)
         if tree == start_tree:
             return await self._imported(order, order.start, Restriction(), salvage="")
@@ -124,6 +131,11 @@ class GitWorkspaces:
             (tree / self._store.path.relative_to(self._inside)).mkdir(parents=True, exist_ok=True)
         if is_clone:
             self._intake.prepare(root, git_dir / "index")
+
+    def _set_apart(self, root: Path) -> Path:
+        kept = Path(tempfile.mkdtemp(dir=self._clones, prefix=f"{root.name}.refused-"))
+        os.rename(root, kept)
+        return kept
 
     async def _salvage(self, ref: str, commit: str) -> None:
         """Keep the work, and whatever the ref kept before."""
