@@ -12,7 +12,6 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -65,7 +64,7 @@ class GitWorkspaces:
         """Delete the working tree and all that belongs to it; idempotent."""
         root = Path(checkout.path).parent
         assert root.parent == self._clones, f"{root} is none of ours"
-        await asyncio.to_thread(shutil.rmtree, root, onerror=_open_up)
+        await asyncio.to_thread(_delete, root)
 
     def mounts(self, checkout: Checkout) -> tuple[Mount, ...]:
         """What makes the checkout's borrowed objects appear in the sandbox: our store, read-only.
@@ -179,13 +178,11 @@ def safe_name(name: str) -> str:
     return f"{safe.lstrip('.')}-{digest_of_bytes(name.encode('utf-8', 'surrogateescape'))[:8]}"
 
 
-def _open_up(retry: Callable[[str], object], path: str, error: object) -> None:
-    """Delete what was closed by its own modes; what is gone already is gone."""
-    if not os.path.lexists(path):
-        return
-    os.chmod(os.path.dirname(path), stat.S_IRWXU)
-    if os.path.isdir(path) and not os.path.islink(path):
-        os.chmod(path, stat.S_IRWXU)
-        shutil.rmtree(path)
-    else:
-        os.unlink(path)
+def _delete(root: Path) -> None:
+    """Delete a directory, even what its own modes have closed."""
+    for folder, inner, _ in os.walk(root):
+        for name in inner:
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
+                os.chmod(path, stat.S_IRWXU)
+    shutil.rmtree(root, ignore_errors=not root.exists())
