@@ -106,6 +106,21 @@ def red_gates(state: State) -> list[str]:
     ]
 
 
+def repairing(state: State) -> list[str] | None:
+    """With a red trunk: the tickets that repair it, and what they still wait for. None: trunk is not red."""
+    gates = set(red_gates(state))
+    if not gates or state.policy.baseline == "no_new_failures":
+        return None
+    todo = [n for n, run in state.tickets.items() if gates & set(run.ticket.repairs)]
+    found = dict.fromkeys(todo)
+    while todo:
+        for needed in state.tickets[todo.pop()].ticket.depends_on:
+            if needed in state.tickets and needed not in found:
+                found[needed] = None
+                todo.append(needed)
+    return list(found)
+
+
 def awaits_tickets(state: State, seen: Evidence) -> bool:
     """Is all that is red there what tickets are to make green? A criterion that is red on base is not a red gate."""
     if seen.counts is None or not seen.failed or seen.counts.red + seen.counts.error > len(seen.failed):

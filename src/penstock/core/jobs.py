@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from penstock.core.budget import over_run_budget, reservation
+from penstock.core.budget import over_run_budget, over_ticket_budget, reservation
 from penstock.core.digest import Digest
 from penstock.core.events import Decision, EnvOrder, GateOrder, JobKind, JobOwed, Order
 from penstock.core.policy import Frozen
+from penstock.core.retries import fail
 from penstock.core.state import State, TicketRun
 from penstock.core.verdicts import Look
 
@@ -74,7 +75,11 @@ def owe_gate(state: State, run: TicketRun | None, need: Need, why: str) -> tuple
         ask=need.ask,
         command=need.command,
     )
-    if over_run_budget(state, reservation(state, order)):
+    reserved = reservation(state, order)
+    over = over_ticket_budget(run, state.policy, reserved) if run is not None else ""
+    if run is not None and over:
+        return fail(state, run, "budget", f"budget: {over}")
+    if over_run_budget(state, reserved):
         return ()
     return (owe(state, "gate", need.subject or f"{need.gate}@{need.tree[:10]}.{need.look}", run, order, why),)
 

@@ -168,7 +168,7 @@ def _drain(state: State) -> Decisions:
 
 def _baseline(state: State) -> Decisions:
     """Every required gate once on trunk, before any work; again where somebody else moved it."""
-    if state.open_count == 0 or turns.is_stopping(state) or not _has_work(state):
+    if state.open_count == 0 or turns.is_stopping(state) or not _has_work(state) or cannot_work(state):
         return ()
     for gate in _baseline_gates(state):
         seq = state.plain.get(f"{gate.name}|{state.trunk.tree}")
@@ -267,7 +267,7 @@ def _admit(state: State) -> Decisions:
         return ()
     if turns.is_verification_behind(state):
         return ()
-    repairs = _repairing(state)
+    repairs = done.repairing(state)
     if scheduling.in_flight(state) >= state.window:
         return ()
     candidates = scheduling.admissible(state) if repairs is None else scheduling.admissible_of(state, repairs)
@@ -300,21 +300,6 @@ def _start(state: State, run: TicketRun) -> Decisions:
     if over_run_budget(state, reservation(state, turns.turn_order(state, run, "build"))):
         return ()
     return (turns.start_attempt(state, run), TicketMoved(ticket=name, to="working", reason="admitted"))
-
-
-def _repairing(state: State) -> list[str] | None:
-    """With a red trunk: the tickets that repair it, and what they still wait for. None: trunk is not red."""
-    gates = set(done.red_gates(state))
-    if not gates or state.policy.baseline == "no_new_failures":
-        return None
-    todo = [n for n, run in state.tickets.items() if gates & set(run.ticket.repairs)]
-    found = dict.fromkeys(todo)
-    while todo:
-        for needed in state.tickets[todo.pop()].ticket.depends_on:
-            if needed in state.tickets and needed not in found:
-                found[needed] = None
-                todo.append(needed)
-    return list(found)
 
 
 # --- the end --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ a crash, a late result or a rebuilt lane need no special case: what is missing i
 from __future__ import annotations
 
 from penstock.core.digest import digest_of
-from penstock.core.done import awaits_tickets
+from penstock.core.done import awaits_tickets, repairing
 from penstock.core.events import (
     CandidateFormed,
     Decision,
@@ -274,17 +274,22 @@ def _holds(state: State, run: TicketRun, candidate: CandidateFormed, seen: Evide
 
 
 def _is_no_worse(state: State, run: TicketRun, candidate: CandidateFormed, seen: Evidence) -> bool:
-    """Red on base too, nothing that was green is lost, and no more is red; fewer where the ticket repairs the gate."""
+    """Red on base too, and that may be: the policy allows it, a ticket will see to it, or this one is on the way."""
     base = _base_evidence(state, seen.gate, candidate.base_tree)
-    if base is None or base.verdict != "fail":
+    if base is None or not _is_red_alike(seen, base, fewer=seen.gate in run.ticket.repairs):
         return False
-    lenient = state.policy.baseline == "no_new_failures" or run.ticket.repairs or awaits_tickets(state, base)
-    if not lenient or seen.missing:
+    if state.policy.baseline == "no_new_failures" or run.ticket.repairs or awaits_tickets(state, base):
+        return True
+    return run.ticket.id in (repairing(state) or ())
+
+
+def _is_red_alike(seen: Evidence, base: Evidence, fewer: bool = False) -> bool:
+    """Red on both, nothing that was green is lost, and no more is red than on base; or fewer."""
+    if seen.verdict != "fail" or base.verdict != "fail" or seen.missing:
         return False
-    repairs = seen.gate in run.ticket.repairs
     if seen.counts is None or base.counts is None:
-        return seen.counts is None and base.counts is None and not repairs
-    return _reds(seen.counts) + repairs <= _reds(base.counts)
+        return seen.counts is None and base.counts is None and not fewer
+    return _reds(seen.counts) + fewer <= _reds(base.counts)
 
 
 def _reds(counts: Counts) -> int:
@@ -306,6 +311,9 @@ def blame(state: State, run: TicketRun, candidate: CandidateFormed, bad: list[in
         gate = state.evidence[bad[0]].gate
         return (hold(run, f"{gate}: {state.evidence[bad[0]].why or 'waits for a person'}", gate=gate),)
     bad = [seq for seq in bad if seq not in pending]
+    unowned = _red_trunk(state, run, candidate, bad)
+    if unowned:
+        return unowned
     for seq in bad:
         answer = _diagnose(state, run, candidate, seq)
         if answer is not None:
@@ -324,6 +332,24 @@ def blame(state: State, run: TicketRun, candidate: CandidateFormed, bad: list[in
     cause: FailureClass = "candidate_broke_gate" if len(broken) == len(bad) else "gate_red"
     reason = "; ".join(f"{s.gate}: {s.why}" for s in seen)[:400]
     return (*refused, *red(state, run, cause, reason, tuple(bad)))
+
+
+def _red_trunk(state: State, run: TicketRun, candidate: CandidateFormed, bad: list[int]) -> Decisions:
+    """All that is red is red on base alike: nobody's. The ticket waits, and is rebuilt once trunk has moved."""
+    for seq in bad:
+        base = _base_evidence(state, state.evidence[seq].gate, candidate.base_tree)
+        if seq not in _seqs_of_lands(state, run, candidate) or base is None:
+            return ()
+        if run.ticket.repairs or not _is_red_alike(state.evidence[seq], base):
+            return ()
+    reason = f"trunk itself is red: {state.evidence[bad[0]].gate}: {state.evidence[bad[0]].why}"
+    forget = tuple(_seqs_of_lands(state, run, candidate))
+    return fail(state, run, "infra", reason, exhausted="held", forget=forget)
+
+
+def _seqs_of_lands(state: State, run: TicketRun, candidate: CandidateFormed) -> list[int]:
+    keys = (look_key(gate, "lands", candidate.tree, candidate.base_tree) for gate in run.gates)
+    return [state.looked[key] for key in keys if key in state.looked]
 
 
 def _diagnose(state: State, run: TicketRun, candidate: CandidateFormed, seq: int) -> Decisions | None:
