@@ -73,6 +73,9 @@ ALL_KINDS = """
         with pytest.raises(ValueError): pass
     def test_production(): boom()
     def test_own_fault(): {}["x"]
+    def test_installed():
+        import sys; sys.path.append("lib/site-packages")
+        import dependency
     def test_no_import():
         from calc import missing
     def test_no_module(): import missing
@@ -132,6 +135,7 @@ SEEN = {
     "test_no_raise": ("red", "assertion"),
     "test_production": ("red", "exception"),
     "test_own_fault": ("red", "other"),
+    "test_installed": ("red", "other"),
     "test_no_import": ("red", "missing_target"),
     "test_no_module": ("red", "missing_target"),
     "test_no_attribute": ("red", "missing_target"),
@@ -162,6 +166,7 @@ SEEN = {
 }
 KINDS_TREE = {
     "calc.py": "class Stack: ...\ndef boom():\n    raise KeyError('x')\n",
+    "lib/site-packages/dependency.py": "{}['x']\n",
     "tests/test_kinds.py": ALL_KINDS,
 }
 
@@ -310,6 +315,20 @@ ATTACKS: dict[str, tuple[Files, str]] = {
         },
         "1 of 2 tests is red",
     ),
+    "conftest hides exceptions from a plugin that comes late": (
+        {
+            "conftest.py": """
+                import pytest
+                class Late:
+                    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+                    def pytest_runtest_makereport(self, call):
+                        call.excinfo = None
+                        yield
+                def pytest_collection_modifyitems(config): config.pluginmanager.register(Late())
+            """
+        },
+        "1 of 2 tests is red",
+    ),
     "conftest says skipped": (
         {
             "conftest.py": """
@@ -369,6 +388,17 @@ ATTACKS: dict[str, tuple[Files, str]] = {
     "test leaves": (
         {"tests/test_add.py": MARKED.format("def test_aaa(): os._exit(0)")},
         "left before its session ended",
+    ),
+    "an inner session ends for the outer": (
+        {
+            "conftest.py": """
+                import os, pytest
+                def pytest_runtest_protocol(nextitem):
+                    pytest.main(["--collect-only", "-p", "no:conftest", os.devnull])
+                    os._exit(0)
+            """
+        },
+        "left before its session ended (exit status 0)",
     ),
     "test is deleted": (
         {"tests/test_add.py": "def test_zero(): assert True\n"},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from penstock.adapters.gates.mentions import mentioning
+from penstock.adapters.gates.mentions import SOURCE_BYTES_MAX, mentioning, read_sources
 from penstock.core.comparison import Unloadable
 from penstock.core.verdicts import TestResult
 
@@ -76,3 +77,15 @@ def test_ids_may_begin_below_the_checkout() -> None:
 def test_what_did_not_fail_for_a_missing_name_mentions_nothing() -> None:
     assert mentioned(f"from calc import sub\n{BODY}", "test_a", names=()) == set()
     assert mentioned(f"from calc import sub\n{BODY}", "test_a", line=9) == set()
+
+
+def test_only_plain_files_of_the_tree_are_read(tmp_path: Path) -> None:
+    tree, outside = tmp_path / "tree", tmp_path / "outside.py"
+    (tree / "tests").mkdir(parents=True)
+    (tree / "tests/test_a.py").write_text("a")
+    (tree / "big.py").write_bytes(b"#" * (SOURCE_BYTES_MAX + 1))
+    outside.write_text("secret")
+    (tree / "link.py").symlink_to(outside)
+    (tree / "folder").symlink_to(tmp_path)
+    asked = ["tests/test_a.py", "big.py", "link.py", "folder/outside.py", "../outside.py", "gone.py", "tests", "a.ts"]
+    assert read_sources(str(tree), asked) == {"tests/test_a.py": b"a"}

@@ -17,7 +17,7 @@ from typing import assert_never
 import msgspec
 
 from penstock.adapters.gates import pytest_watch
-from penstock.adapters.gates.mentions import mentioning
+from penstock.adapters.gates.mentions import mentioning, read_sources
 from penstock.adapters.gates.outputs import diff_outputs, join_outputs, read_output, read_trimmed
 from penstock.adapters.gates.verdict_stream import VerdictStream, read_stream, suite_of
 from penstock.core import comparison
@@ -36,8 +36,6 @@ from penstock.ports import (
     ProcessOrder,
     Sandbox,
 )
-
-SOURCE_BYTES_MAX = 2_000_000
 
 Started = Callable[[ProcessIdentity], None] | None
 
@@ -97,7 +95,10 @@ class CommandGates:
         if shadow := pytest_watch.find_shadow(run.confinement.checkout.path):
             why = f"{shadow} would be taken for the test runner: no verdict of this tree can be believed"
             return _evidence(run, Judgement(verdict="fail", why=why))
-        sources = _read_sources(run, candidate)
+        sources: dict[str, bytes] = {}
+        if run.order.look == "witness" and candidate is not None:
+            files = run.order.only_files or {r.file for r in candidate.results}
+            sources = read_sources(run.confinement.checkout.path, files)
         ran = await self._execute_watched(run, started)
         failure = _world_failure(run, ran)
         if failure is not None and run.order.look != "witness":
@@ -278,20 +279,3 @@ def _world_failure(run: GateRun, ran: Ran) -> Judgement | None:
     if why is None:
         return None
     return Judgement(verdict="broken", why=f"{why}: {ran.end.message}" if ran.end.message else why)
-
-
-# --- the tree under test --------------------------------------------------------------------------------------------
-
-
-def _read_sources(run: GateRun, candidate: TestResults | None) -> dict[str, bytes]:
-    """The new tests' files, read before anything of them runs. Links and other oddities are left out."""
-    if run.order.look != "witness" or candidate is None:
-        return {}
-    files = run.order.only_files or tuple(sorted({r.file for r in candidate.results}))
-    root = Path(run.confinement.checkout.path).resolve()
-    paths = {file: root / file for file in files if file.endswith(".py")}
-    return {
-        file: path.read_bytes()
-        for file, path in paths.items()
-        if path.resolve() == path and path.is_file() and path.stat().st_size <= SOURCE_BYTES_MAX
-    }

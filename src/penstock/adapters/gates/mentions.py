@@ -7,11 +7,25 @@ use the missing name, directly or through fixtures and definitions of the file; 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from penstock.core.comparison import Unloadable
 from penstock.core.verdicts import TestResult
 from penstock.core.weakening import SETUP_NAMES, Function, Scope, asked_for, names_in, parse, read_scope
+
+SOURCE_BYTES_MAX = 2_000_000
+
+
+def read_sources(root: str, files: Iterable[str]) -> dict[str, bytes]:
+    """Python files below `root` by path, to be read before anything of them runs. Links and oddities are left out."""
+    real = Path(root).resolve()
+    paths = {file: real / file for file in sorted(files) if file.endswith(".py")}
+    return {
+        file: path.read_bytes()
+        for file, path in paths.items()
+        if path.resolve() == path and path.is_file() and path.stat().st_size <= SOURCE_BYTES_MAX
+    }
 
 
 def mentioning(

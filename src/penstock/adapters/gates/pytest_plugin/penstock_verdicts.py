@@ -335,7 +335,6 @@ class Tree:
 
     def __init__(self, root: str) -> None:
         self._root = os.path.join(os.path.realpath(root), "")
-        self._installed = os.path.join(os.path.realpath(sys.prefix), "")
         self._known: dict[str, str] = {}
 
     def relative(self, path: str) -> str:
@@ -346,8 +345,7 @@ class Tree:
 
     def _look_up(self, path: str) -> str:
         real = os.path.realpath(path)
-        is_installed = real.startswith(self._installed) and self._installed != self._root
-        if not real.startswith(self._root) or is_installed or "-packages" + os.sep in real:
+        if not real.startswith(self._root) or "-packages" + os.sep in real:
             return ""
         return clean(real[len(self._root) :].replace(os.sep, "/"))
 
