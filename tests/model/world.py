@@ -22,6 +22,7 @@ from penstock.core.state import State
 from penstock.core.tickets import Ticket
 from tests.model.agents import Agent, Did, right
 from tests.model.gates import Gates, Sight
+from tests.model.laws import Laws
 from tests.model.trees import FILES, Files, Repository
 
 E = TypeVar("E", bound=e.AnyEvent)
@@ -45,9 +46,11 @@ def ticket(name: str, **fields: Any) -> Ticket:
 
 
 def given(*tickets: Ticket, files: Files | None = None, **policy: Any) -> World:
-    """A world with these tickets, one gate `tests`, and a policy with these fields."""
+    """A world with these tickets, one gate `tests`, and a policy with these fields; every law is watched."""
     policy.setdefault("gates", (GateSpec(name="tests", command="pytest", digest="g" * 64),))
-    return World(tickets, Policy(**policy), BASE | (files or {}))
+    world = World(tickets, Policy(**policy), BASE | (files or {}))
+    world.watches.append(Laws())
+    return world
 
 
 def limits(**fields: int) -> Limits:
