@@ -65,7 +65,15 @@ def test_merging_is_symmetric_and_again_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"{", b"[]", b"{}", b'{"format":1,"attempts":{"a":"two"}}', b'{"format":1,"x":1}', b"\xff"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"format":1,"attempts":{"a":"two"}}',
+        b'{"format":1,"x":1}',
+        b'{"format":1,"attempts":{"\xff":1}}',
+    ],
 )
 def test_a_damaged_ledger_is_refused_and_left_as_it_is(ledger: LedgerFile, tmp_path: Path, damage: bytes) -> None:
     file = tmp_path / "ledger.json"

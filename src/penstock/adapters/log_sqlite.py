@@ -172,7 +172,7 @@ class SqliteLog:
         """See `EventLog`. None where it is damaged, of other code, or not of this log."""
         try:
             snapshot = msgspec.msgpack.decode(self._snapshot.read_bytes(), type=Snapshot)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError):
             return None
         is_whole = digest_of_bytes(snapshot.state) == snapshot.digest
         is_ours = snapshot.code == code and snapshot.head == self._head_at(snapshot.seq)
@@ -223,17 +223,22 @@ class SqliteLog:
         return None if head is None else str(head.hex())
 
     def _rows(self, after: int, last: int) -> Iterator[Row]:
-        page = "select seq, bytes, head from records where seq > ? and seq <= ? order by seq limit ?"
-        begun = None
+        while page := self._page(after, last):
+            yield from page
+            after = page[-1][0]
+
+    def _page(self, after: int, last: int) -> list[Row]:
+        """Some rows after `after`, all taken at once: a reading that lies open would hide what is appended."""
+        query = "select seq, bytes, head from records where seq > ? and seq <= ? order by seq limit ?"
+        page: list[Row] = []
         try:
             with _failures_named(self._path):
-                while begun != after:
-                    begun = after
-                    for row in self._connection.execute(page, (after, last, PAGE_ROWS)):
-                        yield row
-                        after = row[0]
+                for row in self._connection.execute(query, (after, last, PAGE_ROWS)):
+                    page.append(row)
         except Corrupt as wrong:
-            raise broken(after, f"record {after + 1} cannot be read ({wrong.__cause__})") from wrong
+            if not page:
+                raise broken(after, f"record {after + 1} cannot be read ({wrong.__cause__})") from wrong
+        return page
 
     def _one(self, query: str, values: tuple[int, ...] = ()) -> tuple[Any, ...]:
         with _failures_named(self._path):

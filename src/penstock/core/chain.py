@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
-
 from penstock.core import codec
 from penstock.core.digest import Digest
 from penstock.core.events import Record
@@ -68,7 +66,7 @@ def follow(seq: int, head: Digest, rows: Iterable[Row], end: tuple[int, Digest])
 def _decode(seq: int, data: bytes) -> Record:
     try:
         record = codec.decode(data)
-    except msgspec.DecodeError as wrong:
+    except ValueError as wrong:  # msgspec's own, and bytes that are no UTF-8
         raise broken(seq - 1, f"record {seq} cannot be read ({wrong})") from wrong
     if record.seq != seq:
         raise broken(seq - 1, f"record {seq} says that it is record {record.seq}")
