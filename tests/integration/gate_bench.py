@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -16,11 +14,12 @@ import msgspec
 
 from penstock.adapters.gates.command import CommandGates
 from penstock.adapters.processes import LocalProcesses
+from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.digest import Digest, digest_of_bytes
 from penstock.core.events import GateOrder
 from penstock.core.policy import FileClasses, GateSpec
 from penstock.core.verdicts import Evidence, Look, TestResults
-from penstock.ports import Checkout, Command, Confinement, GateRun, Isolation, Sandbox
+from penstock.ports import Checkout, Confinement, GateRun, Sandbox
 
 PYTEST = f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest -p no:cacheprovider -q"
 
@@ -45,23 +44,12 @@ class KeptBlobs:
         return digest in self.kept
 
 
-class OpenSandbox:
-    """Confines nothing but the environment."""
-
-    def isolation(self) -> Isolation:
-        return Isolation(name="none", filesystem=False, network=False, processes=False)
-
-    def wrap(self, argv: Sequence[str], confinement: Confinement, cwd: str | None = None) -> Command:
-        env = {"PATH": os.environ["PATH"], "HOME": confinement.home, "LC_ALL": "C.UTF-8", **confinement.env}
-        return Command(argv=tuple(argv), cwd=cwd or confinement.checkout.path, env=env)
-
-
 @dataclass
 class Bench:
     """Runs gates in trees below `root`."""
 
     root: Path
-    sandbox: Sandbox = field(default_factory=OpenSandbox)
+    sandbox: Sandbox = field(default_factory=NoSandbox)
     blobs: KeptBlobs = field(default_factory=KeptBlobs)
     runs: int = 0
 
@@ -78,8 +66,7 @@ class Bench:
     def confine(self, tree: Path, env: dict[str, str] | None = None) -> Confinement:
         home = tree.parent / "home"
         home.mkdir(exist_ok=True)
-        at = "/repo" if self.sandbox.isolation().filesystem else str(tree)
-        checkout = Checkout(path=str(tree), at=at, commit="c" * 40, tree="t" * 40)
+        checkout = Checkout(path=str(tree), at="/src/repo", commit="c" * 40, tree="t" * 40)
         return Confinement(checkout=checkout, home=str(home), env=env or {})
 
     def see(

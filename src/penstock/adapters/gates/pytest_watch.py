@@ -45,7 +45,10 @@ def watch(run: GateRun, nonce: str, is_mounted: bool) -> Watch:
         options.append("--continue-on-collection-errors")
     env["PYTEST_ADDOPTS"] = " ".join([*options, env.get("PYTEST_ADDOPTS", "")]).strip()
     env["PYTHONPATH"] = os.pathsep.join(p for p in (plugin_at, env.get("PYTHONPATH", "")) if p)
-    env |= {"PENSTOCK_NONCE": nonce, "PENSTOCK_ROOT": confinement.checkout.at}
+    env |= {
+        "PENSTOCK_NONCE": nonce,
+        "PENSTOCK_ROOT": confinement.checkout.at if is_mounted else confinement.checkout.path,
+    }
     return Watch(
         confinement=msgspec.structs.replace(confinement, env=env, mounts=(*confinement.mounts, *shown.mounts)),
         command=_PATH_IN_COMMAND.sub(lambda found: found[0] + shlex.quote(plugin_at) + os.pathsep, run.spec.command),
