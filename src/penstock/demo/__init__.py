@@ -1,1 +1,1 @@
-"""The bundled example, run for real."""
+"""The bundled example: a small real package, a backlog, and an agent that is scripted to behave like real ones."""

@@ -1,0 +1,1 @@
+"""A small toolbox for amounts, durations, text and tables."""
