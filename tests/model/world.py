@@ -8,7 +8,7 @@ What happens next is the end of a job, something an operator does, or time alone
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, assert_never
+from typing import Any, Self, TypeVar, assert_never
 
 import msgspec
 
@@ -87,48 +87,48 @@ class World:
 
     # --- given ------------------------------------------------------------------------------------------------------
 
-    def agent(self, name: str, agent: Agent) -> World:
+    def agent(self, name: str, agent: Agent) -> Self:
         """That ticket's agent; every other one does what is right."""
         self._agents[name] = agent
         return self
 
-    def gate(self, name: str, sight: Sight) -> World:
+    def gate(self, name: str, sight: Sight) -> Self:
         """What that gate sees instead of the tests."""
         self.gates.sights[name] = sight
         return self
 
-    def earlier(self, **ledger: Any) -> World:
+    def earlier(self, **ledger: Any) -> Self:
         """What earlier runs left."""
         self.first.append(e.LedgerRead(**ledger))
         return self
 
-    def found_done(self, name: str) -> World:
+    def found_done(self, name: str) -> Self:
         self.first.append(e.TicketFoundDone(ticket=name, commit="c-earlier"))
         return self
 
-    def slow(self, name: str, duration_ms: int) -> World:
+    def slow(self, name: str, duration_ms: int) -> Self:
         """Turns of that ticket take so long."""
         self._slow[name] = duration_ms
         return self
 
-    def with_seed(self, seed: int) -> World:
+    def with_seed(self, seed: int) -> Self:
         self.seed = seed
         return self
 
     # --- when -------------------------------------------------------------------------------------------------------
 
-    def at(self, after_ms: int, *happenings: Happening) -> World:
-        """These happen so long after the start."""
+    def at(self, after_ms: int, *happenings: Happening) -> Self:
+        """These happen so long after now."""
         self._planned += [(self.now_ms + after_ms, h) for h in happenings]
         self._planned.sort(key=lambda p: p[0])
         return self
 
-    def once(self, seen: Callable[[e.Record], bool], *happenings: Happening) -> World:
+    def once(self, seen: Callable[[e.Record], bool], *happenings: Happening) -> Self:
         """These happen right after the first record that is like that."""
         self._awaited += [(seen, h) for h in happenings]
         return self
 
-    def begin(self) -> World:
+    def begin(self) -> Self:
         """The first inputs, as the shell gives them."""
         started = e.RunStarted(
             run="r1",
@@ -146,7 +146,7 @@ class World:
         self.tell(started, *ledger, *(e.TicketAdded(ticket=t) for t in self.tickets), *later)
         return self
 
-    def run(self, steps_max: int = STEPS_MAX) -> World:
+    def run(self, steps_max: int = STEPS_MAX) -> Self:
         """Until the run is finished, or nothing can happen any more."""
         if not self.records:
             self.begin()
