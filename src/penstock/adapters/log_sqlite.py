@@ -78,17 +78,9 @@ class SqliteLog:
     @classmethod
     def create(cls, path: Path, run: str, epoch: int) -> SqliteLog:
         """Make the log of `run` and open it for writing. `FileExistsError` where there is one already."""
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        connection = _connect(path, apsw.SQLITE_OPEN_READWRITE)
-        with contextlib.closing(connection), _failures_named(path):
-            connection.pragma("journal_mode", "wal")
-            with connection:
-                if _has_log(connection):
-                    raise FileExistsError(errno.EEXIST, "there is a log already", str(path))
-                connection.execute(SCHEMA)
-                genesis = bytes.fromhex(codec.GENESIS)
-                connection.execute("insert into meta values (1, ?, ?, 0, 0, ?)", (codec.FORMAT, run, genesis))
-        durable.flush_names(path.parent)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "there is a log already", str(path))
+        durable.write_whole(path, _empty_log(run))
         return cls.open_writer(path, epoch)
 
     @classmethod
@@ -203,9 +195,6 @@ class SqliteLog:
         return Tip(seq=seq, at_ms=last.at_ms, head=head) if last else Tip()
 
     def _refuse_format(self) -> None:
-        with _failures_named(self._path):
-            if not _has_log(self._connection):
-                raise _bad(self._path, "", "there is no log in it", "it was never begun: start the run again")
         (found,) = self._one("select format from meta")
         if found > codec.FORMAT:
             message = f"written in format {found}; this version of penstock reads up to {codec.FORMAT}"
@@ -271,8 +260,15 @@ def _connect(path: Path, flags: int) -> apsw.Connection:
     return connection
 
 
-def _has_log(connection: apsw.Connection) -> bool:
-    return connection.execute("select 1 from sqlite_schema where name = 'meta'").fetchone() is not None
+def _empty_log(run: str) -> bytes:
+    """The file of a log without records: put in place whole, so that no crash leaves a part of one."""
+    with contextlib.closing(apsw.Connection(":memory:")) as connection:
+        connection.execute(SCHEMA)
+        genesis = bytes.fromhex(codec.GENESIS)
+        connection.execute("insert into meta values (1, ?, ?, 0, 0, ?)", (codec.FORMAT, run, genesis))
+        file = bytearray(connection.serialize("main"))
+    file[18:20] = b"\2\2"  # SQLite's mark of a file in WAL mode, which a database in memory cannot have
+    return bytes(file)
 
 
 @contextlib.contextmanager
