@@ -50,6 +50,8 @@ def rebuild(state: State) -> dict[str, Any]:
             if r.state == "waiting" and any(d in runs and runs[d].state in DEAD for d in r.ticket.depends_on)
         },
         "active": active,
+        "front": sorted(_heads(state).values()),
+        "heads": _heads(state),
         "open_count": sum(r.state not in ("done", *DEAD) for r in runs.values()),
         "canceling": {n for n, r in runs.items() if r.cancel},
         "timers": sorted((r.due_ms, n) for n, r in runs.items() if r.state == "backoff"),
@@ -84,6 +86,15 @@ def _inherited(state: State, name: str) -> int:
                 found.add(dependent)
                 todo.append(dependent)
     return min(state.tickets[n].ticket.priority for n in found)
+
+
+def _heads(state: State) -> dict[str, tuple[int, str]]:
+    first: dict[str, tuple[int, str]] = {}
+    for name, run in state.tickets.items():
+        if run.state == "ready" and name not in state.probing:
+            signature, entry = signature_of(run.ticket), (static_key(run, state.policy), name)
+            first[signature] = min(entry, first.get(signature, entry))
+    return first
 
 
 def _wrong_heaps(state: State) -> Iterator[str]:

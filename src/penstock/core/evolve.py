@@ -7,12 +7,11 @@ repeated result names a job that is no longer there and changes nothing.
 from __future__ import annotations
 
 import bisect
-import heapq
 from typing import assert_never, cast
 
 from penstock.core import events as e
 from penstock.core.policy import Spend
-from penstock.core.scheduling import signature_of, static_key
+from penstock.core.scheduling import push_ready, refresh_head, signature_of
 from penstock.core.state import Job, State, TicketRun
 from penstock.core.tables import ACTIVE, OPEN, TERMINAL, require_move
 from penstock.core.tickets import TestCriterion, Ticket
@@ -145,12 +144,7 @@ def _inherit_priority(state: State, ticket: Ticket) -> None:
                 other.priority = run.priority
                 todo.append(needed)
                 if other.state == "ready":
-                    _push_ready(state, other)
-
-
-def _push_ready(state: State, run: TicketRun) -> None:
-    heap = state.heaps.setdefault(signature_of(run.ticket), [])
-    heapq.heappush(heap, (static_key(run, state.policy), run.ticket.id))
+                    push_ready(state, other)
 
 
 # --- the ends of jobs -----------------------------------------------------------------------------------------------
@@ -382,6 +376,7 @@ def _owe(state: State, event: e.JobOwed) -> None:
         run.reserved = run.reserved.plus(event.reserved)
         if run.state == "ready":
             state.probing[event.ticket] = None
+            refresh_head(state, signature_of(run.ticket))
         if isinstance(event.order, e.MergeOrder):
             run.candidate, run.candidate_base, run.conflict, run.trouble = None, event.order.onto, (), ""
         if isinstance(event.order, e.LandOrder):
@@ -436,7 +431,9 @@ def _index_move(state: State, run: TicketRun, here: str, to: str) -> None:
         _doom(state, run)
     if to == "ready":
         run.ready_ms = state.now_ms
-        _push_ready(state, run)
+        push_ready(state, run)
+    if here == "ready":
+        refresh_head(state, signature_of(run.ticket))
     if here == "backoff":
         state.timers = [t for t in state.timers if t[1] != name]
     if to == "backoff":

@@ -181,7 +181,7 @@ def _baseline(state: State) -> Decisions:
 
 
 def _has_work(state: State) -> bool:
-    return bool(state.active or any(state.heaps.values()))
+    return bool(state.active or state.probing or state.front)
 
 
 def _baseline_gates(state: State) -> list[GateSpec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from collections.abc import Iterable, Iterator
 
@@ -20,20 +21,31 @@ def signature_of(ticket: Ticket) -> str:
     return "\n".join((*sorted(ticket.resources), "", *sorted(ticket.scope)))
 
 
-def heads(state: State) -> list[tuple[int, str]]:
-    """The first still ready ticket of each heap, best first. Stale heap entries are dropped on the way."""
-    found = []
-    for heap in state.heaps.values():
-        while heap and not _is_current(state, heap[0]):
-            heapq.heappop(heap)
-        if heap:
-            found.append(heap[0])
-    return sorted(found)
+def push_ready(state: State, run: TicketRun) -> None:
+    """Index a ticket that is ready, under the key that it has now."""
+    signature = signature_of(run.ticket)
+    heapq.heappush(state.heaps.setdefault(signature, []), (static_key(run, state.policy), run.ticket.id))
+    refresh_head(state, signature)
+
+
+def refresh_head(state: State, signature: str) -> None:
+    """Keep `front` the sorted first of each heap, after a ticket of that signature came, went or is being looked at."""
+    heap = state.heaps.get(signature, [])
+    while heap and not _is_current(state, heap[0]):
+        heapq.heappop(heap)
+    before = state.heads.pop(signature, None)
+    if before is not None:
+        del state.front[bisect.bisect_left(state.front, before)]
+    if heap:
+        state.heads[signature] = heap[0]
+        bisect.insort(state.front, heap[0])
+    else:
+        state.heaps.pop(signature, None)
 
 
 def _is_current(state: State, entry: tuple[int, str]) -> bool:
-    run = state.tickets.get(entry[1])
-    if run is None or run.state != "ready" or entry[1] in state.probing:
+    run = state.tickets[entry[1]]
+    if run.state != "ready" or entry[1] in state.probing:
         return False
     return static_key(run, state.policy) == entry[0]
 
@@ -51,7 +63,7 @@ def admissible(state: State) -> Iterator[TicketRun]:
     """
     yield from admissible_of(state, state.probing)
     reserved: list[Ticket] = []
-    for _, name in heads(state):
+    for _, name in state.front:
         run = state.tickets[name]
         if any(conflict(run.ticket, other) for other in reserved):
             continue

@@ -157,7 +157,11 @@ class State(msgspec.Struct):
     freed: dict[str, None] = {}
     """Held tickets that a person has freed."""
     heaps: dict[str, list[tuple[int, str]]] = {}
-    """Ready tickets per resource signature, by static key; entries may be stale."""
+    """Ready tickets per signature, by static key; entries below the first may be stale."""
+    heads: dict[str, tuple[int, str]] = {}
+    """First of each heap."""
+    front: list[tuple[int, str]] = []
+    """The same, sorted: who is looked at for the next start."""
     timers: list[tuple[int, str]] = []
     unverified: dict[str, int] = {}
     lane: dict[str, None] = {}
