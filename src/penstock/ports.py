@@ -169,6 +169,12 @@ class Confinement(Frozen):
     keep_fds: tuple[int, ...] = ()
 
 
+CLEAN_ENV = {"LANG": "C.UTF-8", "TZ": "UTC", "TERM": "dumb", "PYTHONDONTWRITEBYTECODE": "1"}
+"""What every confined process has in its environment besides PATH, HOME and TMPDIR; its confinement may override."""
+TOOL_VARIABLES = ("JAVA_HOME", "PYENV_ROOT", "PYENV_VERSION", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "VOLTA_HOME")
+"""Where the operator's toolchains lie: all that passes from the operator's own environment."""
+
+
 class Isolation(Frozen):
     """What is in force, for the evidence and for `doctor`."""
 
@@ -322,6 +328,9 @@ class Workspaces(Protocol):
 
     async def open_checkout(self, name: str, commit: str) -> Checkout:
         """A clean checkout of exactly `commit`, with tags, HEAD detached."""
+
+    async def reopen(self, name: str, commit: str) -> Checkout | None:
+        """The working tree that a writer which died left under that name; None where there is none."""
 
     async def import_work(self, clone: Checkout, order: ImportOrder) -> Imported:
         """Commit everything inside the sandbox, fetch it hardened, keep it under `order.ref`, restrict to `allowed`.

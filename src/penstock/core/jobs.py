@@ -71,7 +71,8 @@ def owe_gate(state: State, run: TicketRun | None, need: Need, why: str) -> tuple
         base=need.base,
         candidate_tests=need.candidate_tests,
         only_files=need.only_files,
-        excused=(*need.excused, *sorted(state.quarantined)),
+        excused=need.excused,
+        quarantined=tuple(sorted(state.quarantined)),
         ask=need.ask,
         command=need.command,
     )

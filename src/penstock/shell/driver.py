@@ -144,11 +144,14 @@ class Driver:
         now = max(self._clock.now_ms(), self._state.now_ms)
         record = e.Record(seq=self._state.seq + 1, at_ms=now, event=event)
         evolve(self._state, record)
+        for key in [key for key in self._tasks if key not in self._state.jobs]:
+            del self._tasks[key]
         return record
 
     # --- effects ----------------------------------------------------------------------------------------------------
 
     def _perform_owed(self) -> None:
+        """Begin what nobody performs. A task stays listed until its end is folded: its job is owed until then."""
         for key, job in self._state.jobs.items():
             if key not in self._tasks and not job.unwanted:
                 self._tasks[key] = asyncio.create_task(self._perform(key, job.order), name=key)
@@ -174,8 +177,6 @@ class Driver:
             raise
         except Exception as bug:  # the supervisor: a job's own bug costs that job, not the run
             end = e.JobLost(key=key, reason=f"{type(bug).__name__}: {bug}"[:500])
-        finally:
-            self._tasks.pop(key, None)
         self.tell(end)
 
     async def _end_tasks(self) -> None:

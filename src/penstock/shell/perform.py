@@ -7,6 +7,7 @@ driver's to handle.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,21 +81,46 @@ class Performer:
         worlds, job = self._worlds, make_job_directory(self._worlds.jobs, key)
         clone = await worlds.workspaces.open_clone(_name(key), order.start)
         try:
-            prompt = await self._prompt(order)
-            confinement = await self._confine(clone, job, self._policy_envs(self._state.trunk.envs), agent=True)
-            if isinstance(confinement, str):
-                return e.TurnEnded(key=key, outcome="infra", message=confinement, head=order.start)
-            brief = ports.TurnBrief(
-                order=order,
-                prompt=prompt,
-                job_dir=str(job),
-                output_bytes_max=self._policy.limits.turn_output_bytes_max,
-            )
-            report = await worlds.agent.turn(brief, confinement, started)
-            return await self._turn_end(key, order, clone, prompt, report, job)
+            return await self._turn_in(clone, key, order, job, started)
+        except asyncio.CancelledError:
+            await asyncio.shield(self.salvage(clone, key, order))
+            raise
         finally:
             await worlds.workspaces.discard(clone)
             remove_home(job)
+
+    async def _turn_in(
+        self, clone: ports.Checkout, key: str, order: e.TurnOrder, job: Path, started: Started
+    ) -> e.TurnEnded:
+        worlds = self._worlds
+        prompt = await self._prompt(order)
+        confinement = await self._confine(clone, job, self._policy_envs(self._state.trunk.envs), agent=True)
+        if isinstance(confinement, str):
+            return e.TurnEnded(key=key, outcome="infra", message=confinement, head=order.start)
+        brief = ports.TurnBrief(
+            order=order,
+            prompt=prompt,
+            job_dir=str(job),
+            output_bytes_max=self._policy.limits.turn_output_bytes_max,
+        )
+        report = await worlds.agent.turn(brief, confinement, started)
+        return await self._turn_end(key, order, clone, prompt, report, job)
+
+    async def salvage(self, clone: ports.Checkout, key: str, order: e.TurnOrder) -> None:
+        """Keep what a turn made that nobody waits for any more."""
+        with contextlib.suppress(ports.ImportRefused):
+            await self._worlds.workspaces.import_work(clone, self._import_order(key, order))
+
+    async def clear_away(self, key: str, order: e.Order) -> None:
+        """What a job of a dead writer left: a turn's work is kept, working trees are deleted."""
+        start = order.start if isinstance(order, e.TurnOrder) else getattr(order, "commit", "")
+        for name in (_name(key), f"{_name(key)}-base"):
+            left = await self._worlds.workspaces.reopen(name, start)
+            if left is None:
+                continue
+            if isinstance(order, e.TurnOrder):
+                await self.salvage(left, key, order)
+            await self._worlds.workspaces.discard(left)
 
     async def _turn_end(
         self,
@@ -119,16 +145,8 @@ class Performer:
             duration_ms=report.duration_ms,
             retry_after_ms=report.retry_after_ms,
         )
-        kept = f"refs/penstock/salvage/{self._state.run}/{order.ticket}/{order.attempt}-{key.rsplit('/', 1)[1]}"
-        wanted = ports.ImportOrder(
-            ref=kept,
-            start=order.start,
-            trunk=order.trunk,
-            message=f"{order.ticket}: {order.role} turn {order.turn} of attempt {order.attempt}",
-            allowed=order.allowed,
-        )
         try:
-            work = await self._worlds.workspaces.import_work(clone, wanted)
+            work = await self._worlds.workspaces.import_work(clone, self._import_order(key, order))
         except ports.ImportRefused as refusal:
             outcome = "crashed" if report.outcome == "ended" else report.outcome
             message = f"its work was not taken over: {refusal}"
@@ -146,6 +164,16 @@ class Performer:
             protected=work.protected,
             proposed=work.proposed,
             salvage=work.salvage,
+        )
+
+    def _import_order(self, key: str, order: e.TurnOrder) -> ports.ImportOrder:
+        kept = f"refs/penstock/salvage/{self._state.run}/{order.ticket}/{order.attempt}-{key.rsplit('/', 1)[1]}"
+        return ports.ImportOrder(
+            ref=kept,
+            start=order.start,
+            trunk=order.trunk,
+            message=f"{order.ticket}: {order.role} turn {order.turn} of attempt {order.attempt}",
+            allowed=order.allowed,
         )
 
     async def _prompt(self, order: e.TurnOrder) -> str:

@@ -9,6 +9,7 @@ from penstock.core import events as e
 from penstock.core.evolve import evolve
 from penstock.core.state import State
 from penstock.shell.job_directory import was_begun
+from penstock.shell.perform import Performer
 
 
 def fold(log: ports.EventLog, state: State | None = None) -> State:
@@ -19,8 +20,8 @@ def fold(log: ports.EventLog, state: State | None = None) -> State:
     return state
 
 
-def lost_jobs(state: State, jobs: Path, processes: ports.Processes) -> list[e.Input]:
-    """Inputs for the jobs of a dead writer, after what they left behind was killed.
+async def lost_jobs(state: State, jobs: Path, processes: ports.Processes, performer: Performer) -> list[e.Input]:
+    """Inputs for the jobs of a dead writer, after what they left was killed, kept and cleared away.
 
     A job whose directory was never made never started: its key starts again, free of charge. Git operations are
     repeatable and are looked at again under their own key. A process that was begun is never adopted: it is lost.
@@ -31,5 +32,6 @@ def lost_jobs(state: State, jobs: Path, processes: ports.Processes) -> list[e.In
             continue
         if job.pid:
             processes.sweep(ports.ProcessIdentity(pid=job.pid, start_ticks=job.start_ticks, boot=job.boot))
+        await performer.clear_away(key, job.order)
         found.append(e.JobLost(key=key, reason="the harness died while it ran"))
     return found

@@ -51,12 +51,12 @@ class RunStatus(Frozen):
 class RunView:
     """One run, read-only."""
 
-    def __init__(self, state_directory: StateDirectory, place: RunDirectory) -> None:
+    def __init__(self, directory: Path, state_directory: StateDirectory, place: RunDirectory) -> None:
         self.name = place.run
         self.place = place
         self.path = place.path
         self._blobs = FileBlobs(state_directory.blobs)
-        self._directory = state_directory
+        self._directory = directory
 
     def records(self, after: int = 0) -> list[e.Record]:
         """Records with seq > `after`; the chain is checked. Raises `Corrupt`."""
@@ -77,7 +77,7 @@ class RunView:
         return asyncio.run(self._diff(commit))
 
     async def _diff(self, commit: str) -> str | None:
-        store = Store(await inspect_repository(self._directory.path.parent.parent))
+        store = Store(await inspect_repository(self._directory))
         candidates = GitCandidates(store, Landing(), FileClasses(), self.name)
         return (await candidates.diff(f"{commit}^", commit)).decode(errors="replace")
 
@@ -91,7 +91,7 @@ def open_run(directory: Path, run: str | None = None) -> RunView:
     if run is not None and run not in places:
         fix = f"known: {', '.join(list(places)[:10]) or 'none'}"
         raise BadInput([Problem(file=".", line=0, field=run, message="no such run", fix=fix)])
-    return RunView(state, places[run] if run else next(iter(places.values())))
+    return RunView(directory, state, places[run] if run else next(iter(places.values())))
 
 
 def status(directory: Path, run: str | None = None) -> RunStatus:
@@ -162,8 +162,8 @@ class TicketReader:
     def _job_end(self, record: e.Record) -> Iterator[str]:
         event = record.event
         if isinstance(event, e.TurnEnded):
-            changed = ", ".join(c.path for c in event.changes[:8])
-            yield f"{record.seq:>6} agent {event.outcome}: {event.lines} lines in {changed or 'nothing'} {event.message}"
+            changed = ", ".join(c.path for c in event.changes[:8]) or "nothing"
+            yield f"{record.seq:>6} agent {event.outcome}: {event.lines} lines in {changed} {event.message}"
             yield from self._show(event.output)
         elif isinstance(event, e.GateEnded):
             seen = event.evidence

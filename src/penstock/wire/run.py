@@ -120,9 +120,9 @@ async def _run(
     blobs = FileBlobs(project.state.blobs)
     log = SqliteLog.create(place.log, place.run, epoch) if is_new else SqliteLog.open_writer(place.log, epoch)
     with contextlib.closing(log):
-        wired = await wire_ports(project, place, blobs)
-        await wired.trunk.take_fence(epoch)
         state = State() if is_new else snapshots.restore(log)
+        wired = await wire_ports(project, place, blobs, state.landing_ref)
+        await wired.trunk.take_fence(epoch)
         performer = Performer(wired, state)
         first = (
             await _begin(project, options, wired, performer, place.run, texts)
@@ -228,7 +228,7 @@ async def _continue(
 ) -> list[e.Input]:
     changed = None if project.settings.policy.digest == state.policy.digest else project.settings.policy
     inputs: list[e.Input] = [e.RunResumed(version=__version__, epoch=epoch, policy=changed)]
-    inputs += lost_jobs(state, wired.jobs, wired.processes)
+    inputs += await lost_jobs(state, wired.jobs, wired.processes, performer)
     position = await performer.with_envs(await wired.trunk.observe())
     ours = {job.order.commit for job in state.jobs.values() if isinstance(job.order, e.LandOrder)}
     if position.commit != state.trunk.commit and position.commit not in ours:
@@ -241,8 +241,8 @@ async def _continue(
     return [*inputs, *(e.TicketAdded(ticket=t) for t in tickets_of(fresh, wired.blobs))]
 
 
-async def wire_ports(project: Project, place: RunDirectory, blobs: ports.Blobs) -> Worlds:
-    """Concrete adapters for every port of a run."""
+async def wire_ports(project: Project, place: RunDirectory, blobs: ports.Blobs, landing_ref: str) -> Worlds:
+    """Concrete adapters for every port of a run; a resumed one goes on landing where it did."""
     settings, facts, state = project.settings, project.facts, project.state
     store = Store(facts)
     await store.sync()
@@ -261,7 +261,7 @@ async def wire_ports(project: Project, place: RunDirectory, blobs: ports.Blobs) 
     )
     agent_env = {name: os.environ[name] for name in settings.agent.pass_env if name in os.environ}
     return Worlds(
-        trunk=GitTrunk(facts, store, settings.policy.landing, files),
+        trunk=GitTrunk(facts, store, settings.policy.landing, files, landing_ref),
         candidates=GitCandidates(store, settings.policy.landing, files, place.run),
         workspaces=workspaces,
         environments=environments,

@@ -234,8 +234,8 @@ def _judge(
         why = f"no per-test results although base has them ({seen.why})"
         return Judgement(verdict="fail", why=why)
     if run.order.look == "judge" and base is not None:
-        return comparison.judge_by_base(ran.suite, base, run.order.excused)
-    return comparison.judge_suite(ran.suite, base, run.order.excused)
+        return comparison.judge_by_base(ran.suite, base, (*run.order.excused, *run.order.quarantined))
+    return comparison.judge_suite(ran.suite, base, run.order.excused, run.order.quarantined)
 
 
 def _judge_witness(

@@ -60,6 +60,11 @@ class GitWorkspaces:
         """A clean checkout of exactly `commit`, HEAD detached, with tags. Raises `FileExistsError`."""
         return await self._open(name, commit, is_clone=False)
 
+    async def reopen(self, name: str, commit: str) -> Checkout | None:
+        """The working tree that a writer which died left under that name; None where there is none."""
+        path = self._clones / safe_name(name) / "tree"
+        return await self._as_checkout(path, commit) if path.is_dir() else None
+
     async def discard(self, checkout: Checkout) -> None:
         """Delete the working tree and all that belongs to it; idempotent."""
         root = Path(checkout.path).parent
@@ -113,9 +118,11 @@ class GitWorkspaces:
             made = Path(aside, "made")
             await self._check_out(made, commit, is_clone)
             os.rename(made, final)
-        tree = await self._store.tree_of(commit)
-        path = str(final / "tree")
-        return Checkout(path=path, at=self._inside if self._is_isolated else path, commit=commit, tree=tree)
+        return await self._as_checkout(final / "tree", commit)
+
+    async def _as_checkout(self, path: Path, commit: str) -> Checkout:
+        at = self._inside if self._is_isolated else str(path)
+        return Checkout(path=str(path), at=at, commit=commit, tree=await self._store.tree_of(commit))
 
     async def _check_out(self, root: Path, commit: str, is_clone: bool) -> None:
         tree, git_dir = root / "tree", root / "tree" / ".git"
