@@ -64,8 +64,9 @@ class Gates:
             new = comparison.new_tests(candidate, base, order.only_files, order.excused)
             return comparison.judge_witness(suite, new, ())
         if order.look == "judge" and base is not None:
-            return comparison.judge_by_base(suite, base, order.excused)
-        return comparison.judge_suite(suite, base if order.look == "lands" else None, order.excused)
+            return comparison.judge_by_base(suite, base, (*order.excused, *order.quarantined))
+        compared = base if order.look == "lands" else None
+        return comparison.judge_suite(suite, compared, order.excused, order.quarantined)
 
     def _end(self, key: str, order: GateOrder, judged: Judgement, suite: SuiteRun | None) -> GateEnded:
         results = None if suite is None or suite.left else suite.results

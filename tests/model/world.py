@@ -27,6 +27,7 @@ from tests.model.trees import FILES, Files, Repository
 
 E = TypeVar("E", bound=e.AnyEvent)
 Watch = Callable[[e.Record, State], None]
+Seen = Callable[[e.Record], bool]
 Happening = e.Input | Callable[["World"], None]
 DURATION_MS: dict[e.JobKind, int] = {"turn": 60_000, "merge": 200, "gate": 10_000, "env": 30_000, "land": 100}
 BASE: Files = {"README": "hello", "tests/test_base.py": "all", "lock": "1"}
@@ -82,7 +83,7 @@ class World:
         self._slow: dict[str, int] = {}
         self._agents: dict[str, Agent] = {}
         self._planned: list[tuple[int, Happening]] = []
-        self._awaited: list[tuple[Callable[[e.Record], bool], Happening]] = []
+        self._awaited: list[tuple[Seen, Happening]] = []
         self._soon: list[Happening] = []
 
     # --- given ------------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class World:
         self._planned.sort(key=lambda p: p[0])
         return self
 
-    def once(self, seen: Callable[[e.Record], bool], *happenings: Happening) -> Self:
+    def once(self, seen: Seen, *happenings: Happening) -> Self:
         """These happen right after the first record that is like that."""
         self._awaited += [(seen, h) for h in happenings]
         return self
@@ -390,3 +391,15 @@ def tell(record: e.Record) -> str:
             return f"{at}{event.key} {event.evidence.verdict}: {event.evidence.why}"
         case _:
             return f"{at}{type(event).__name__} {getattr(event, 'ticket', getattr(event, 'key', ''))}"
+
+
+def is_turn_of(name: str) -> Seen:
+    """The record that owes a turn of that ticket."""
+    return lambda r: (
+        isinstance(r.event, e.JobOwed) and r.event.ticket == name and isinstance(r.event.order, e.TurnOrder)
+    )
+
+
+def moved(name: str, to: str) -> Seen:
+    """The record that moves that ticket there."""
+    return lambda r: isinstance(r.event, e.TicketMoved) and (r.event.ticket, r.event.to) == (name, to)

@@ -380,7 +380,7 @@ def _diagnose(state: State, run: TicketRun, candidate: CandidateFormed, seq: int
         reason = f"{seen.gate} cannot run on base either: {base.why}"
         return fail(state, run, "infra", reason, exhausted="held", forget=(seq,))
     own = {change.path for change in candidate.changes}
-    known = [t for t in seen.missing if t not in state.asked and t.split("::")[0] not in own]
+    known = [t for t in seen.missing if t not in (*state.asked, *state.quarantined) and t.split("::")[0] not in own]
     flips = [t for t in known if base.asked.get(t, "green") != "green"]
     if flips and len(state.quarantined) + len(flips) <= QUARANTINE_MAX:
         why = "green, then not green on the same base tree"
