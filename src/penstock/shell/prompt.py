@@ -58,10 +58,10 @@ def build_prompt(
         "body": fenced(body[:BODY_CHARS_MAX]),
         "task": _task(ticket, order),
         "wanted": _wanted(ticket, body),
-        "acceptance": _acceptance(ticket, order),
+        "acceptance": _acceptance(ticket),
         "evidence": _evidence(ticket, evidence, policy),
         "notes": _notes(order),
-        "scope": _scope(order, policy),
+        "scope": _scope(order),
         "rules": _rules(ticket, order, policy),
         "limits": _limits(order, policy),
         "repository": _repository(agents_md),
@@ -96,7 +96,7 @@ def _wanted(ticket: Ticket, body: str) -> str:
     )
 
 
-def _acceptance(ticket: Ticket, order: TurnOrder) -> str:
+def _acceptance(ticket: Ticket) -> str:
     if not ticket.acceptance:
         return ""
     return "\n".join(["## Done means", "", *(f"- {_criterion(c)}" for c in ticket.acceptance)])
@@ -174,7 +174,7 @@ def _notes(order: TurnOrder) -> str:
 # --- what holds -----------------------------------------------------------------------------------------------------
 
 
-def _scope(order: TurnOrder, policy: Policy) -> str:
+def _scope(order: TurnOrder) -> str:
     if not order.allowed:
         return ""
     lead = "A fix may change these paths only" if order.role == "fix" else "You may change these paths only"

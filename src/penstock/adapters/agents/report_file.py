@@ -67,10 +67,16 @@ def read_report(path: Path) -> Said:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return Said()
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return Said(refused=1)
-        return parse_report(file.read(FILE_BYTES_MAX + 1))
+    try:
+        is_plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return parse_report(_read(descriptor)) if is_plain else Said()
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read(FILE_BYTES_MAX + 1)
 
 
 def parse_report(data: bytes) -> Said:

@@ -163,6 +163,8 @@ def _fail(item: Fields, name: str) -> Step:
 
 
 def _signal(item: Fields, name: str) -> Step:
+    if not item.has(name):
+        item.refuse(name, "is missing", "name a signal, as SIGKILL")
     return {"signal": item.choice(name, SIGNALS, "SIGKILL")}
 
 
