@@ -100,12 +100,17 @@ def scopes_overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 
 def _globs_overlap(one: str, other: str) -> bool:
-    stem_one, stem_other = _literal_stem(one), _literal_stem(other)
-    if stem_one == one and stem_other == other:
-        return one == other or one.startswith(other.rstrip("/") + "/") or other.startswith(one.rstrip("/") + "/")
-    return stem_one.startswith(stem_other) or stem_other.startswith(stem_one)
+    (stem, whole), (stem_other, whole_other) = _literal_stem(one), _literal_stem(other)
+    if whole and whole_other:
+        return f"{stem}/".startswith(f"{stem_other}/") or f"{stem_other}/".startswith(f"{stem}/")
+    return stem.startswith(stem_other) or stem_other.startswith(stem)
 
 
-def _literal_stem(glob: str) -> str:
-    cut = min((i for i, c in enumerate(glob) if c in "*?["), default=len(glob))
-    return glob[:cut]
+def _literal_stem(glob: str) -> tuple[str, bool]:
+    """What every path that matches begins with, and whether the glob is nothing else. Without a slash it floats."""
+    body = glob.rstrip("/")
+    if "/" not in body:
+        return "", False
+    body = body.lstrip("/")
+    cut = min((i for i, c in enumerate(body) if c in "*?[!\\"), default=len(body))
+    return body[:cut], cut == len(body)
