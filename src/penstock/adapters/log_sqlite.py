@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ create table meta (
 BUSY_MS_MAX = 5_000
 PAGE_ROWS = 4_096
 """Read at a time, so that a slow reader holds no old version of the file back."""
+INSERT_ROWS = 25
+"""Written by one statement: fewer calls into SQLite than one for each."""
 
 DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.ConstraintError)
 ERRNO = {apsw.FullError: errno.ENOSPC, apsw.ReadOnlyError: errno.EROFS, apsw.BusyError: errno.EBUSY}
@@ -72,6 +75,7 @@ class SqliteLog:
     def __init__(self, path: Path, connection: apsw.Connection, epoch: int | None) -> None:
         self._path, self._connection, self._epoch = path, connection, epoch
         self._snapshot = path.with_suffix(".snapshot")
+        self._naming = Naming(path)
         self._tip = Tip()
         self._is_in_doubt = False
 
@@ -172,19 +176,22 @@ class SqliteLog:
 
     def close(self) -> None:
         """See `EventLog`."""
-        with _failures_named(self._path):
+        with self._naming:
             self._connection.close()
 
     def _commit(self, rows: list[Row], tip: Tip) -> None:
         moved = (tip.seq, rows[-1][2], self._epoch, self._tip.seq)
-        with _failures_named(self._path), self._connection as connection:
+        with self._naming, self._connection as connection:
             connection.execute("update meta set seq = ?, head = ? where epoch = ? and seq = ?", moved)
             if not connection.changes():
                 raise Fenced(f"{self._path}: another writer took the log over from epoch {self._epoch}")
-            connection.executemany("insert into records values (?, ?, ?)", rows)
+            for first in range(0, len(rows), INSERT_ROWS):
+                some = rows[first : first + INSERT_ROWS]
+                values = tuple(itertools.chain.from_iterable(some))
+                connection.execute(f"insert into records values (?, ?, ?){', (?, ?, ?)' * (len(some) - 1)}", values)
 
     def _take_over(self, epoch: int) -> None:
-        with _failures_named(self._path), self._connection as connection:
+        with self._naming, self._connection as connection:
             connection.execute("update meta set epoch = ? where epoch < ?", (epoch, epoch))
             if not connection.changes():
                 raise Fenced(f"{self._path}: epoch {epoch} is not after the epoch of an earlier writer")
@@ -221,7 +228,7 @@ class SqliteLog:
         query = "select seq, bytes, head from records where seq > ? and seq <= ? order by seq limit ?"
         page: list[Row] = []
         try:
-            with _failures_named(self._path):
+            with self._naming:
                 for row in self._connection.execute(query, (after, last, PAGE_ROWS)):
                     page.append(row)
         except Corrupt as wrong:
@@ -230,7 +237,7 @@ class SqliteLog:
         return page
 
     def _one(self, query: str, values: tuple[int, ...] = ()) -> tuple[Any, ...]:
-        with _failures_named(self._path):
+        with self._naming:
             row = self._connection.execute(query, values).fetchone()
         if row is None:
             raise Corrupt(f"{self._path}: it does not say where it ends; no record is valid")
@@ -249,7 +256,7 @@ def _connect(path: Path, flags: int) -> apsw.Connection:
         raise _bad(Path(apsw.__file__), "version", message, "install apsw 3.51.3 or later")
     if not path.exists():
         raise _bad(path, "", "there is no log", "")
-    with _failures_named(path):
+    with Naming(path):
         connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(BUSY_MS_MAX)
         connection.transaction_mode = "IMMEDIATE"
@@ -271,16 +278,21 @@ def _empty_log(run: str) -> bytes:
     return bytes(file)
 
 
-@contextlib.contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours: damage is `Corrupt`, what the disk did not do is `LogFailed`."""
-    try:
-        yield
-    except DAMAGE as wrong:
-        raise Corrupt(f"{path}: {wrong}; no record can be told valid") from wrong
-    except apsw.Error as wrong:
-        number = ERRNO.get(type(wrong), errno.EIO)
-        raise LogFailed(number, f"{os.strerror(number)} ({wrong})", str(path)) from wrong
+class Naming:
+    """Tells SQLite's errors as ours: damage is `Corrupt`, what the disk did not do is `LogFailed`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, wrong: BaseException | None, trace: object) -> None:
+        if isinstance(wrong, DAMAGE):
+            raise Corrupt(f"{self._path}: {wrong}; no record can be told valid") from wrong
+        if isinstance(wrong, apsw.Error):
+            number = ERRNO.get(type(wrong), errno.EIO)
+            raise LogFailed(number, f"{os.strerror(number)} ({wrong})", str(self._path)) from wrong
 
 
 def _bad(path: Path, field: str, message: str, fix: str) -> BadInput:

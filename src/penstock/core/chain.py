@@ -27,18 +27,35 @@ class Tip(Frozen):
 
 def extend(tip: Tip, records: Sequence[Record]) -> tuple[list[Row], Tip]:
     """Rows that continue `tip`, and the tip after them. `ValueError` where a seq or time does not continue."""
-    seq, at_ms, head = tip.seq, tip.at_ms, bytes.fromhex(tip.head)
-    rows: list[Row] = []
+    if not records:
+        return [], tip
+    seqs, times = [record.seq for record in records], [record.at_ms for record in records]
+    if seqs != list(range(tip.seq + 1, tip.seq + 1 + len(seqs))) or times != sorted([tip.at_ms, *times])[1:]:
+        raise _not_continuing(tip, records)
+    stored = list(map(codec.encode, records))
+    heads = _heads(bytes.fromhex(tip.head), stored)
+    return list(zip(seqs, stored, heads, strict=True)), Tip(seq=seqs[-1], at_ms=times[-1], head=heads[-1].hex())
+
+
+def _heads(head: bytes, stored: Iterable[bytes]) -> list[bytes]:
+    fresh, heads = hashlib.sha256().copy, []  # a copy costs less than another one
+    for data in stored:
+        link = fresh()
+        link.update(head + data)
+        head = link.digest()
+        heads.append(head)
+    return heads
+
+
+def _not_continuing(tip: Tip, records: Sequence[Record]) -> ValueError:
+    last, at_ms = tip.seq, tip.at_ms
     for record in records:
-        if record.seq != seq + 1:
-            raise ValueError(f"record {record.seq} does not follow record {seq}")
+        if record.seq != last + 1:
+            return ValueError(f"record {record.seq} does not follow record {last}")
         if record.at_ms < at_ms:
-            raise ValueError(f"record {record.seq} is at {record.at_ms} ms, before {at_ms} ms of record {seq}")
-        seq, at_ms = record.seq, record.at_ms
-        data = codec.encode(record)
-        head = hashlib.sha256(head + data).digest()
-        rows.append((seq, data, head))
-    return rows, Tip(seq=seq, at_ms=at_ms, head=head.hex())
+            return ValueError(f"record {record.seq} is at {record.at_ms} ms, before {at_ms} ms of record {last}")
+        last, at_ms = record.seq, record.at_ms
+    raise AssertionError("they continue")
 
 
 def follow(seq: int, head: Digest, rows: Iterable[Row], end: tuple[int, Digest]) -> Iterator[Record]:
