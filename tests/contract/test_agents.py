@@ -23,6 +23,7 @@ from penstock.adapters.agents.report_file import (
 from penstock.adapters.agents.script import read_script
 from penstock.adapters.agents.scripted import ScriptedAgent
 from penstock.adapters.processes import LocalProcesses
+from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
 from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.events import TurnOrder, Usage
 from penstock.ports import Agent, AgentReport, BadInput, Checkout, Confinement, ProcessIdentity, Sandbox, TurnBrief
@@ -81,12 +82,11 @@ class Desk:
 
 
 def bubblewrap() -> Sandbox:
-    sandbox: Any = pytest.importorskip("penstock.adapters.sandbox_bwrap").BubblewrapSandbox(readable=())
+    sandbox = BubblewrapSandbox()
     answer = sandbox.probe()
     if isinstance(answer, str):
         pytest.skip(f"needs bubblewrap: {answer}")
-    confining: Sandbox = sandbox
-    return confining
+    return sandbox
 
 
 @pytest.fixture(params=[NoSandbox, bubblewrap], ids=["none", "bubblewrap"])
