@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from penstock.adapters.sandbox_bwrap import toolchains
-from penstock.ports import CLEAN_ENV, TOOL_VARIABLES, Command, Confinement, Isolation
+from penstock.ports import CLEAN_ENV, TOOL_VARIABLES, Checkout, Command, Confinement, Isolation, Mount
 
 HOME_INSIDE = "/home/agent"
 NAMESPACES = (
@@ -55,13 +55,16 @@ class BubblewrapSandbox:
         return self._probed
 
     def wrap(self, argv: Sequence[str], confinement: Confinement, cwd: str | None = None) -> Command:
-        """The command that runs `argv` confined; `cwd` as seen inside, the checkout's own by default."""
+        """The command that runs `argv` confined; `cwd` as seen inside, the checkout's own by default.
+
+        A mount that a link in the checkout would lead elsewhere is left out.
+        """
         checkout = confinement.checkout
         words = [self._program or "bwrap", *self._system]
         if confinement.network == "host":
             words += ["--share-net", *_read_only("/etc/resolv.conf")]
         words += ["--bind", confinement.home, HOME_INSIDE, "--bind", checkout.path, checkout.at]
-        for mount in confinement.mounts:
+        for mount in filter(lambda mount: has_plain_place(checkout, mount), confinement.mounts):
             words += ["--bind" if mount.writable else "--ro-bind", mount.source, mount.target]
         words += ["--remount-ro", "/", "--chdir", cwd or checkout.at, "--", *argv]
         return Command(argv=tuple(words), cwd="/", env={**self._env, **confinement.env})
@@ -110,6 +113,21 @@ class BubblewrapSandbox:
         if tried.returncode:
             return _explain(tried.stderr.decode("utf-8", "replace").strip())
         return Isolation(name="bubblewrap", filesystem=True, network=True, processes=True)
+
+
+def has_plain_place(checkout: Checkout, mount: Mount) -> bool:
+    """Whether no symbolic link of the checkout lies on the way to the mount's target.
+
+    Bubblewrap makes missing mount points before it confines, and would follow such a link to make them on the host.
+    """
+    if not toolchains.is_within(mount.target, checkout.at):
+        return True
+    place = checkout.path
+    for part in os.path.relpath(mount.target, checkout.at).split("/"):
+        place = os.path.join(place, part)
+        if part == ".." or os.path.islink(place):
+            return False
+    return True
 
 
 def _like_the_host(directory: str) -> Iterator[str]:
