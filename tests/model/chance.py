@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from penstock.core import events as e
 from penstock.core.digest import draw
-from penstock.core.policy import GateSpec, Limits, Policy, RetryRule, Spend
+from penstock.core.policy import BudgetCaps, BudgetPolicy, EnvSpec, GateSpec, Limits, Policy, RetryRule, Spend
 from penstock.core.tickets import CommandCriterion, TestCriterion, Ticket
 from tests.model import agents
 from tests.model.agents import Agent
 from tests.model.gates import exits
 from tests.model.laws import Laws
+from tests.model.trees import Files
 from tests.model.world import BASE, DURATION_MS, World, ticket
 
 T = TypeVar("T")
@@ -41,8 +44,10 @@ UNSTEADY: tuple[Agent, ...] = (
 class RandomWorld(World):
     """A world whose durations, faults, people and crashes are drawn from its seed."""
 
-    def __init__(self, tickets: Sequence[Ticket], policy: Policy, seed: int, faults: bool = True) -> None:
-        super().__init__(tickets, policy, BASE, seed)
+    def __init__(
+        self, tickets: Sequence[Ticket], policy: Policy, seed: int, faults: bool = True, files: Files | None = None
+    ) -> None:
+        super().__init__(tickets, policy, BASE | (files or {}), seed)
         self.faults = faults
         self.landed: set[str] = set()
         """Kinds of fault that happened: a walk without one tells little."""
@@ -61,10 +66,24 @@ class RandomWorld(World):
         if self.faults and self.state.conclusion is None and self.records:
             if self.chance(f"crash {at}", 60) == 0:
                 self.landed.add("crash")
+                self.tear(self.chance(f"torn {at}", 12))
                 self.crash()
             if self.chance(f"person {at}", 40) == 0:
                 self.meddle(f"{at}")
         return super().step()
+
+    def tear(self, most: int) -> None:
+        """The last decisions, on which nobody acted yet, did not become durable: they are thought again."""
+        for _ in range(most):
+            event = self.records[-1].event
+            if not isinstance(event, e.DECISIONS) or (isinstance(event, e.JobOwed) and event.key in self.running):
+                break
+            self.records.pop()
+            self.landed.add("torn")
+        laws = Laws()
+        for record in self.records:
+            laws.book.write(record)
+        self.watches = [laws]
 
     def end(self, key: str) -> None:
         job = self.state.jobs.get(key)
@@ -129,6 +148,8 @@ def _random_ticket(seed: int, names: list[str], n: int) -> Ticket:
     )
     if below("criterion", 3) < 2:
         fields["acceptance"] = criteria[below("which", 2)]
+    if below("repair", 5) == 0:
+        fields["repairs"] = ("tests",)
     return ticket(name, **fields)
 
 
@@ -144,12 +165,40 @@ def random_world(seed: int, *, faults: bool = True, steady: bool = False, count:
     )
     gates = GateSpec(name="tests", command="pytest", digest="1"), GateSpec(name="lint", command="lint", digest="2")
     policy = Policy(limits=limits, gates=gates, retries=Policy().retries | ({"agent_crash": CRASH} if faults else {}))
-    world = RandomWorld(random_tickets(seed, count), policy, seed, faults)
+    files: Files = {}
+    if not steady:
+        policy, files = unusual(seed, policy)
+    world = RandomWorld(random_tickets(seed, count), policy, seed, faults, files)
     world.gate("lint", exits("ugly"))
     for one in world.tickets:
         world.agent(one.id, world.pick(f"agent {one.id}", STEADY if steady else UNSTEADY))
     world.watches.append(Laws())
     return world
+
+
+def unusual(seed: int, policy: Policy) -> tuple[Policy, Files]:
+    """That policy with something about it that few have, and files that go with it."""
+    kinds = ("plain", "plain", "env", "red trunk", "lenient", "poor", "held", "hasty")
+    kind = kinds[draw(seed, "unusual", "chance", 0, len(kinds))]
+    replace = msgspec.structs.replace
+    match kind:
+        case "env":
+            env = EnvSpec(name="py", setup="make env", inputs=("lock",))
+            gates = tuple(replace(gate, env="py") for gate in policy.gates)
+            return replace(policy, envs=(env,), gates=gates), {}
+        case "red trunk":
+            return policy, {"tests/test_t0.py": "tells"}
+        case "lenient":
+            return replace(policy, baseline="no_new_failures"), {"src/old.py": "wrong"}
+        case "poor":
+            caps = BudgetCaps(tokens=400_000, gate_ms=60_000)
+            return replace(policy, budget=BudgetPolicy(run=caps, ticket=BudgetCaps(tokens=150_000))), {}
+        case "held":
+            return replace(policy, on_dependency_failed="held"), {}
+        case "hasty":
+            return replace(policy, stop_waiting=True), {}
+        case _:
+            return policy, {}
 
 
 CRASH = RetryRule(cap=2, backoff_base_ms=20_000, consumes_attempt=True)

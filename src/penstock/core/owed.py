@@ -299,7 +299,8 @@ def _start(state: State, run: TicketRun) -> Decisions:
         return (TicketMoved(ticket=name, to="failed", reason=why),)
     if over_run_budget(state, reservation(state, turns.turn_order(state, run, "build"))):
         return ()
-    return (turns.start_attempt(state, run), TicketMoved(ticket=name, to="working", reason="admitted"))
+    started = () if run.attempt_live else (turns.start_attempt(state, run),)
+    return (*started, TicketMoved(ticket=name, to="working", reason="admitted"))
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
