@@ -397,7 +397,7 @@ def _move(state: State, event: e.TicketMoved) -> None:
     if to == "done":
         run.commit = event.commit or run.commit
         state.found_done.pop(event.ticket, None)
-        if here == "landing":
+        if here == "landing" and state.window < state.policy.limits.window_max:
             state.signals.setdefault("grow", f"{event.ticket} landed")
         for dependent in state.dependents.get(event.ticket, ()):
             state.tickets[dependent].unmet -= 1
@@ -407,7 +407,7 @@ def _move(state: State, event: e.TicketMoved) -> None:
         for dependent in state.dependents.get(event.ticket, ()):
             if state.tickets[dependent].state == "waiting":
                 state.doomed[dependent] = event.ticket
-    if event.cause in ("gate_red", "candidate_broke_gate", "conflict"):
+    if event.cause in ("gate_red", "candidate_broke_gate", "conflict") and state.window > 1:
         state.signals.setdefault("shrink", f"{event.ticket} is red")
 
 

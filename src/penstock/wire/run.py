@@ -114,12 +114,13 @@ async def _run(
     project: Project, options: RunOptions, progress: Progress, texts: Sequence[ports.TicketText], epoch: int
 ) -> Ended:
     clock = SystemClock()
-    left = None if options.new else project.state.newest_run(is_unfinished)
-    is_new = left is None
-    place = left or project.state.make_run(clock.now_ms())
+    place = None if options.new else project.state.newest_run(is_unfinished)
+    place = place or project.state.make_run(clock.now_ms())
     blobs = FileBlobs(project.state.blobs)
-    log = SqliteLog.create(place.log, place.run, epoch) if is_new else SqliteLog.open_writer(place.log, epoch)
+    exists = place.log.exists()
+    log = SqliteLog.open_writer(place.log, epoch) if exists else SqliteLog.create(place.log, place.run, epoch)
     with contextlib.closing(log):
+        is_new = log.head()[0] == 0
         state = State() if is_new else snapshots.restore(log)
         wired = await wire_ports(project, place, blobs, state.landing_ref)
         await wired.trunk.take_fence(epoch)
