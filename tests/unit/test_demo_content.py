@@ -87,8 +87,10 @@ class Story:
 
     def is_green(self) -> bool:
         """Tests and style, on the tree as it is."""
-        seen = statuses(self.top)
-        return set(seen.values()) == {"green"} and shell(self.top, ".venv/bin/python tools/style.py").returncode == 0
+        return set(statuses(self.top).values()) == {"green"} and self.keeps_style()
+
+    def keeps_style(self) -> bool:
+        return shell(self.top, ".venv/bin/python tools/style.py").returncode == 0
 
     def under_base_tests(self) -> set[str]:
         """Look 2: the greens of trunk's tests over the new production code."""
@@ -277,6 +279,7 @@ def test_the_story_of_trouble(tmp_path: Path) -> None:
     for turn in (1, 2, 3):
         story.play("TALLY-12", turn)
         assert "red" in statuses(story.top).values()
+        assert story.keeps_style()
         assert story.weakened() == []
     story.undo()
 
