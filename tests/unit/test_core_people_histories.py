@@ -24,6 +24,7 @@ def test_the_runs_budget_stops_the_run() -> None:
     assert world.states() == {"A": "done", "B": "ready", "C": "ready"}
     assert world.end_as == ("stopped", 3)
     assert world.concluded().reason.startswith("budget: tokens")
+    assert all(w.what.startswith("the next `penstock run` (budget: tokens") for w in world.concluded().open)
 
 
 def spends(did: Did, tokens: int) -> Did:

@@ -49,7 +49,7 @@ def conclude(state: State, broken_trunk: str = "", over_budget: str = "") -> Run
         exit_code=exit_code,
         reason=reason,
         clauses=clauses(state),
-        open=tuple(_waiting(state)),
+        open=tuple(_waiting(state, reason if outcome == "stopped" else "")),
     )
 
 
@@ -136,19 +136,21 @@ def _wedge(state: State) -> str:
     return "no open ticket can move: " + ", ".join(w.ticket for w in _waiting(state))
 
 
-def _waiting(state: State) -> list[WaitsFor]:
+def _waiting(state: State, stopped: str = "") -> list[WaitsFor]:
     return [
-        WaitsFor(ticket=name, state=run.state, what=what_moves(state, name))
+        WaitsFor(ticket=name, state=run.state, what=what_moves(state, name, stopped))
         for name, run in state.tickets.items()
         if run.state not in ("done", "failed", "canceled")
     ]
 
 
-def what_moves(state: State, name: str) -> str:
-    """What moves an open ticket next, in words for people."""
+def what_moves(state: State, name: str, stopped: str = "") -> str:
+    """What moves an open ticket next, in words for people. `stopped`: why the run ends before it is done."""
     run = state.tickets[name]
     if run.state == "held":
         return f"a person: {run.frees}"
+    if stopped and run.state != "waiting":
+        return f"the next `penstock run` ({stopped})"
     if run.state == "backoff":
         return f"a retry, due in {max(0, run.due_ms - state.now_ms) // 1000} s"
     if run.state == "waiting":
