@@ -45,6 +45,7 @@ def env_lines(history: History) -> tuple[s.EnvLine, ...]:
             name=built.what[0].env,
             digest=built.what[0].digest,
             seq=built.seq,
+            at_ms=built.at_ms,
             ok=built.what[1].ok,
             message=built.what[1].message,
             duration_ms=built.what[1].duration_ms,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from penstock.evidence.markup import Child, Html, el, join
 from penstock.evidence.schema import GateLine, Report
-from penstock.evidence.words import BUDGETED, amount, duration, short, since
+from penstock.evidence.words import BUDGETED, amount, counted, duration, short, since
 
 Section = tuple[str, str, Html]
 LOG_LINES_MAX = 5_000
@@ -107,7 +107,7 @@ def _window(report: Report) -> Html | None:
         return None
     rows = ((since(report, w.at_ms), str(w.size), w.reason) for w in report.window)
     listed = table(("When", "At most in flight", "Why"), rows, "Window")
-    return el("details", el("summary", f"The window changed {len(report.window) - 1} times"), listed)
+    return el("details", el("summary", f"{counted(len(report.window) - 1, 'change')} of the window"), listed)
 
 
 # --- budget and log -------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def budget_section(report: Report) -> Section:
     """What was spent of what might be."""
     rows = [_spent(report, field, name) for field, name in BUDGETED]
     assumed = report.budget.assumed_turns
-    note = f"{assumed} turns reported no usage and were charged what the policy assumes." if assumed else None
+    note = f"{counted(assumed, 'turn')} without reported usage: charged what the policy assumes." if assumed else None
     section = el(
         "section",
         el("h2", "Budget"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from penstock.evidence.html_tables import Section, pill, table, ticket_link
 from penstock.evidence.markup import Child, Html, el, join
 from penstock.evidence.schema import EvidenceLine, RefusalLine, Report, TicketLine, TurnLine
-from penstock.evidence.words import amount, duration, next_step, plain, short, since
+from penstock.evidence.words import amount, counted, duration, next_step, plain, short, since
 
 Blob = Callable[[str], bytes | None]
 DiffOf = Callable[[str], str | None]
@@ -50,11 +50,11 @@ def _card(report: Report, ticket: TicketLine, anchors: dict[str, str], blob: Blo
 
 
 def _in_short(ticket: TicketLine, refusals: Sequence[RefusalLine]) -> str:
-    parts = [f"{len(ticket.turns)} turn{'s' if len(ticket.turns) != 1 else ''}"]
+    parts = [counted(len(ticket.turns), "turn")] if ticket.turns else []
     if refusals:
         parts.append(f"{len(refusals)} refused")
     if ticket.landed_seq is not None:
-        parts.append(f"{ticket.lines} lines")
+        parts.append(counted(ticket.lines, "line"))
     return ", ".join(parts)
 
 
@@ -65,7 +65,9 @@ def _why(report: Report, ticket: TicketLine) -> Html:
         return el("div", el("h4", "Why it is safe"), el("p", ticket.witness.text), class_="why yes")
     then = next_step(report, ticket)
     moves = el("p", "Moved on by: ", el("code", then)) if then else None
-    return el("div", el("h4", f"Why it is {ticket.state}"), el("p", ticket.reason), moves, class_="why open")
+    kind = "no" if ticket.state == "failed" else "open"
+    reason = el("p", ticket.reason) if ticket.reason else None
+    return el("div", el("h4", f"Why it is {ticket.state}"), reason, moves, class_=f"why {kind}")
 
 
 # --- what was asked and what changed --------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def _changed(ticket: TicketLine, diff_of: DiffOf) -> Html | None:
         el("h4", "What changed"),
         el(
             "p",
-            f"{ticket.lines} lines landed as ",
+            f"{counted(ticket.lines, 'line')} landed as ",
             el("code", short(ticket.commit)),
             ", tree ",
             el("code", short(ticket.tree)),
@@ -172,7 +174,7 @@ def _earlier(report: Report, ticket: TicketLine, blob: Blob) -> Html | None:
     rows = [(since(report, line.at_ms), *_evidence_row(line)) for line in ticket.earlier]
     red = [line for line in ticket.earlier if line.verdict in ("fail", "broken") and line.look != "witness"]
     tails = [_tail(line, blob) for line in red[-TAILS_MAX:]]
-    title = f"{len(ticket.earlier)} more gate runs on the way, {len(red)} not green"
+    title = f"{counted(len(ticket.earlier), 'more gate run')} on the way, {len(red)} not green"
     return el("details", el("summary", title), table(head, rows, "Evidence on the way"), tails)
 
 
@@ -221,7 +223,9 @@ def _refused(report: Report, refusals: Sequence[RefusalLine]) -> Html | None:
     return el("div", el("h4", "Refused on the way"), table(("When", "Kind", "Reason"), rows, "Refusals"))
 
 
-def _path(report: Report, ticket: TicketLine) -> Html:
+def _path(report: Report, ticket: TicketLine) -> Html | None:
+    if not ticket.moves:
+        return None
     rows = ((since(report, m.at_ms), pill(m.to), m.reason, m.cause) for m in ticket.moves)
     listed = table(("When", "State", "Why", "Class"), rows, "States")
-    return el("details", el("summary", f"All {len(ticket.moves)} states it went through"), listed)
+    return el("details", el("summary", f"{counted(len(ticket.moves), 'move')} from state to state"), listed)

@@ -9,6 +9,7 @@ from penstock.evidence.schema import EvidenceLine, Report, TicketLine
 from penstock.evidence.words import (
     BUDGETED,
     amount,
+    counted,
     duration,
     headline,
     moment,
@@ -146,4 +147,5 @@ def _budget(report: Report) -> Iterator[str]:
         rows.append((name, amount(field, spent), "no cap" if cap is None else f"of {amount(field, cap + raised)}"))
     yield from _table(("", "spent", ""), rows)
     if report.budget.assumed_turns:
-        yield f"\n{report.budget.assumed_turns} turns reported no usage and were charged what the policy assumes."
+        yield ""
+        yield f"{counted(report.budget.assumed_turns, 'turn')} without reported usage: charged what the policy assumes."

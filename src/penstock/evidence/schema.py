@@ -305,6 +305,7 @@ class EnvLine(Line):
     name: str
     digest: Digest
     seq: int
+    at_ms: int
     ok: bool
     message: str
     duration_ms: int

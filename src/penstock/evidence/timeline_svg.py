@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from penstock.evidence.markup import Html, el, join
-from penstock.evidence.schema import EvidenceLine, Report, TicketLine, TurnLine
+from penstock.evidence.schema import EnvLine, EvidenceLine, Report, TicketLine, TurnLine
 from penstock.evidence.timeline import shorten
 from penstock.evidence.words import duration, short
 
-WIDTH, LEFT, RIGHT, TOP = 1120, 132, 16, 26
+WIDTH, LEFT, RIGHT, TOP = 1096, 132, 16, 26
 ROW, GAP, BAR_MIN = 13, 13, 2.5
 LANES_MAX = 150
 TICKS_MAX = 9
@@ -81,7 +81,8 @@ def _trunk_lane(report: Report) -> Lane:
     at_ms = {line.seq: line.at_ms for line in report.timeline}
     moves = [(at_ms.get(m.seq, report.ended_ms), m) for m in report.trunk.moves]
     landings = tuple((at, f"{m.ticket or 'somebody else'} moved trunk to {short(m.commit)}") for at, m in moves)
-    return Lane("trunk", "", _pack(_gate_bar(seen) for seen in report.baseline), (), landings)
+    bars = [*(_gate_bar(seen) for seen in report.baseline), *(_env_bar(env) for env in report.environments)]
+    return Lane("trunk", "", _pack(bars), (), landings)
 
 
 def _lane(report: Report, ticket: TicketLine, anchor: str) -> Lane:
@@ -102,6 +103,11 @@ def _turn_bar(report: Report, turn: TurnLine) -> Bar:
 def _gate_bar(seen: EvidenceLine) -> Bar:
     title = f"{seen.gate} ({seen.look}) {seen.verdict}: {seen.why} ({duration(seen.duration_ms)}, seq {seen.seq})"
     return Bar(seen.at_ms - seen.duration_ms, seen.at_ms, f"gate v-{seen.verdict}", title)
+
+
+def _env_bar(env: EnvLine) -> Bar:
+    title = f"environment {env.name} {'built' if env.ok else f'failed: {env.message}'} ({duration(env.duration_ms)})"
+    return Bar(env.at_ms - env.duration_ms, env.at_ms, "env" if env.ok else "gate v-fail", title)
 
 
 def _states(report: Report, ticket: TicketLine) -> Iterator[Bar]:
@@ -185,11 +191,14 @@ def render_legend() -> Html:
         ("gate v-pass", "gate passes"),
         ("gate v-fail", "fails"),
         ("gate v-broken", "broken, flaky or pending"),
+        ("env", "environment built"),
         ("landing", "landed"),
     )
     return el("ul", (_key(kind, text) for kind, text in kinds), class_="legend")
 
 
 def _key(kind: str, text: str) -> Html:
-    square = el("rect", x=0, y=0, width=12, height=12, rx=2, class_=kind)
-    return el("li", el("svg", square, width=12, height=12, aria_hidden="true"), join(" ", text))
+    shape = el("rect", x=0, y=0, width=12, height=12, rx=2, class_=kind)
+    if kind == "landing":
+        shape = el("polygon", points="0,6 6,0 12,6 6,12", class_=kind)
+    return el("li", el("svg", shape, width=12, height=12, aria_hidden="true"), join(" ", text))

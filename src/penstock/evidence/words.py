@@ -36,6 +36,11 @@ def duration(ms: int) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def counted(number: int, word: str) -> str:
+    """`1 turn`, `2 turns`."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
 def since(report: Report, at_ms: int) -> str:
     """Time since the start of the run: `+1:02:03`."""
     total = max(0, at_ms - report.started_ms) // 1000
