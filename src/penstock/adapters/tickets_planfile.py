@@ -63,5 +63,5 @@ class PlanFileTickets:
 def sections_of(text: str) -> dict[str, str]:
     """Text under each `## ID` heading, up to the next heading of that level."""
     found = list(SECTION.finditer(text))
-    ends = [*(match.start() for match in found[1:]), len(text)]
-    return {match[1]: text[match.end() : end] for match, end in zip(found, ends, strict=True)}
+    starts = [match.start() for match in found] + [len(text)]
+    return {match[1]: text[match.end() : end] for match, end in zip(found, starts[1:], strict=True)}

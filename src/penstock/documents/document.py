@@ -50,7 +50,8 @@ def dotted(path: Path) -> str:
 def decoded(data: bytes) -> str:
     """UTF-8 text with `\\n` line ends and no byte order mark. Raises `Unreadable`."""
     if len(data) > TEXT_BYTES_MAX:
-        raise Unreadable(f"is {len(data):,} bytes; at most {TEXT_BYTES_MAX:,} are read", fix="make it smaller")
+        message = f"is {len(data):,} bytes or more; at most {TEXT_BYTES_MAX:,} are read"
+        raise Unreadable(message, fix="make it smaller")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

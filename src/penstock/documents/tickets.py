@@ -262,8 +262,10 @@ def refuse_unknown_dependencies(drafts: Sequence[Draft], hidden_ids: frozenset[s
 
 def refuse_cycles(drafts: Sequence[Draft]) -> None:
     """Name one cycle after the other, each without the tickets of those before."""
-    by_id = {d.id: d for d in drafts}
-    left = [without_itself(d.text.ticket) for d in drafts]
+    by_id: dict[str, Draft] = {}
+    for draft in drafts:
+        by_id.setdefault(draft.id, draft)
+    left = [without_itself(d.text.ticket) for d in by_id.values()]
     for _ in range(CYCLES_TOLD_MAX):
         cycle = find_cycle(left)
         if not cycle:

@@ -33,7 +33,8 @@ def unreadable(message: str, text: str) -> Unreadable:
     """What `tomllib` complains of, with its line taken out of the message."""
     place = PLACE.search(message)
     line = int(place[1] or text.count("\n") + 1) if place else 0
-    said = PLACE.sub("", message).strip()
+    is_long = "integer string conversion" in message
+    said = "a number is absurdly long" if is_long else PLACE.sub("", message).strip()
     is_twice = "overwrite" in said or "twice" in said
     fix = "write each table and each key once" if is_twice else "see https://toml.io"
     return Unreadable(f"is not TOML: {said}", line, fix)

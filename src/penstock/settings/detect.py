@@ -207,48 +207,62 @@ def look_at_python(tree: Tree, which: Which) -> Findings:
 
 def python_env(tree: Tree, project: dict[str, Any], which: Which) -> tuple[ProposedEnv, str]:
     """The environment, and the tool that its set-up needs."""
-    setup, inputs = pip_setup(tree, project)
+    needs_pytest = not installs(tree, project, "pytest")
+    setup, inputs = pip_setup(tree, project, needs_pytest)
     tool = "python3"
     if tree.has("uv.lock") and which("uv"):
-        add = "" if "pytest" in tree.text("uv.lock") else " && uv pip install pytest"
+        add = " && uv pip install pytest" if needs_pytest else ""
         setup, tool, inputs = f"uv sync --frozen{add}", "uv", ("uv.lock", "pyproject.toml")
     elif tree.has("poetry.lock") and which("poetry"):
-        add = "" if "pytest" in tree.text("poetry.lock") else f" && {PIP} pytest"
+        add = f" && {PIP} pytest" if needs_pytest else ""
         setup = f"POETRY_VIRTUALENVS_IN_PROJECT=true poetry install --no-interaction{add}"
         tool, inputs = "poetry", ("poetry.lock", "pyproject.toml")
     why = "Makes .venv once and mounts it, read-only, wherever tests run."
     return ProposedEnv("python", setup, inputs, (".venv",), why), tool
 
 
-def pip_setup(tree: Tree, project: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+def pip_setup(tree: Tree, project: dict[str, Any], needs_pytest: bool) -> tuple[str, tuple[str, ...]]:
     """A set-up with nothing but Python, and the files that it reads."""
     requirements = tree.present(*REQUIREMENTS)
     wanted = [f"-r {name}" for name in requirements]
-    extras = [e for e in TEST_EXTRAS if e in table(project, "project", "optional-dependencies")]
-    groups = [g for g in TEST_EXTRAS if g in table(project, "dependency-groups")]
+    extras, groups = extras_for_tests(project), groups_for_tests(project)
     if tree.has("setup.py") or table(project, "project") or table(project, "tool", "poetry"):
         wanted.append(f"-e '.[{','.join(extras)}]'" if extras else "-e .")
     wanted += [f"--group {group}" for group in groups]
-    named = "".join(tree.text(name) for name in requirements) + tree.text("pyproject.toml") + tree.text("setup.cfg")
-    if not re.search(r"(?m)^\s*[\"']?pytest\b|[\"\[ ]pytest[\"<>=~ ]", named):
+    if needs_pytest:
         wanted.append("pytest")
     newer_pip = f" && {PIP} --upgrade pip" if groups else ""
     setup = f"python3 -m venv .venv{newer_pip} && {PIP} {' '.join(wanted)}"
     return setup, (*requirements, *tree.present("pyproject.toml", "setup.py", "setup.cfg"))
 
 
+def extras_for_tests(project: dict[str, Any]) -> list[str]:
+    return [e for e in TEST_EXTRAS if e in table(project, "project", "optional-dependencies")]
+
+
+def groups_for_tests(project: dict[str, Any]) -> list[str]:
+    return [g for g in TEST_EXTRAS if g in table(project, "dependency-groups")]
+
+
+def installs(tree: Tree, project: dict[str, Any], tool: str) -> bool:
+    """Whether what the set-up installs names this tool."""
+    written = [tree.text(name) for name in (*REQUIREMENTS, "setup.cfg", "uv.lock", "poetry.lock")]
+    wanted = [table(project, "project").get("dependencies")]
+    wanted += [table(project, "project", "optional-dependencies")[e] for e in extras_for_tests(project)]
+    wanted += [table(project, "dependency-groups")[g] for g in groups_for_tests(project)]
+    named = "\n".join([*written, json.dumps(wanted, default=str)])
+    return bool(re.search(rf"""(?m)(?:^\s*|["']){re.escape(tool)}(?![\w-])""", named))
+
+
 def python_linters(tree: Tree, project: dict[str, Any]) -> tuple[ProposedGate, ...]:
     """The linters that the repository configures. Sure only where it also installs them."""
-    sources = ("pyproject.toml", "uv.lock", "poetry.lock", "setup.cfg", *REQUIREMENTS)
-    installs = "\n".join(re.sub(r"(?m)^\[tool\..*", "", tree.text(name)) for name in sources)
     gates = []
     for tool, command, files in (
         ("ruff", ".venv/bin/ruff check .", ("ruff.toml", ".ruff.toml")),
         ("mypy", ".venv/bin/python -m mypy .", ("mypy.ini", ".mypy.ini")),
     ):
         if tool in table(project, "tool") or tree.has(*files):
-            is_installed = re.search(rf"(?m)[\"'\s]{tool}[\"'\s<>=~\[]|^{tool}\b", installs)
-            doubt = "" if is_installed else f"{tool} is configured, but nothing above installs it"
+            doubt = "" if installs(tree, project, tool) else f"{tool} is configured, but nothing above installs it"
             gates.append(ProposedGate(tool, command, "python", doubt=doubt))
     return tuple(gates)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +54,75 @@ def read_backlog(settings_file: Path) -> Backlog:
     if settings is None:
         raise BadInput(problems)
     return Backlog(top, settings.tickets, tickets)
+
+
+@dataclass(frozen=True)
+class TicketDraft:
+    """A ticket as the command line gives it; what is empty is left out."""
+
+    title: str
+    id: str = ""
+    depends_on: tuple[str, ...] = ()
+    priority: int | None = None
+    kind: str | None = None
+    tests: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    body: str = ""
+
+    def text(self) -> str:
+        """The Markdown file: every value quoted as JSON, which is YAML too."""
+        front: dict[str, object] = {
+            "id": self.id,
+            "title": self.title,
+            "depends_on": list(self.depends_on),
+            "priority": self.priority,
+            "kind": self.kind,
+        }
+        lines = [f"{key}: {json.dumps(v, ensure_ascii=False)}" for key, v in front.items() if v not in ("", None, [])]
+        criteria = [("test", t) for t in self.tests] + [("command", c) for c in self.commands]
+        if criteria:
+            lines += ["acceptance:", *(f"  - {key}: {json.dumps(v, ensure_ascii=False)}" for key, v in criteria)]
+        return "\n".join(["---", *lines, "---", self.body.strip("\n"), ""]).replace("---\n\n", "---\n")
+
+
+def add_ticket(settings_file: Path, draft: TicketDraft) -> str:
+    """Write the draft as the next numbered file and give its path. Raises `BadInput`, leaving no file behind."""
+    top = settings_file.parent
+    settings = load_settings(settings_file)
+    if settings.tickets.source != "markdown":
+        message = "the tickets come from a plan file, which is written by hand"
+        fix = f"add it to {settings.tickets.path}"
+        raise BadInput([Problem(file=settings.tickets.path, line=0, field="", message=message, fix=fix)])
+    directory = top / settings.tickets.path
+    source = source_of_tickets(settings, top)
+    before = problems_of(source)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{next_number(directory):02}-{slug(draft.id or draft.title)}.md"
+    with path.open("x", encoding="utf-8") as stream:
+        stream.write(draft.text())
+    caused = [p for p in problems_of(source) if p not in before]
+    if caused:
+        path.unlink()
+        raise BadInput(caused)
+    return path.relative_to(top).as_posix()
+
+
+def problems_of(source: Tickets) -> tuple[Problem, ...]:
+    """What is wrong with the backlog."""
+    try:
+        source.read()
+    except BadInput as bad:
+        return bad.problems
+    return ()
+
+
+def next_number(directory: Path) -> int:
+    """One more than the highest number that a ticket file begins with."""
+    found = [re.match(r"(\d{1,6})-", path.name) for path in directory.glob("*.md")]
+    return max((int(match[1]) for match in found if match), default=0) + 1
+
+
+def slug(text: str) -> str:
+    """What of a text can be part of an id: `Parse the file!` gives `parse-the-file`."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return "-".join(words)[:40].strip("-") or "ticket"
