@@ -31,7 +31,8 @@ def main(arguments: list[str]) -> NoReturn:
     parent, separator, *command = arguments
     assert separator == "--" and command
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored_by_python, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, end_everything)
     prctl = ctypes.CDLL(None).prctl
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
