@@ -31,7 +31,7 @@ def demo(directory: Path | None, scenario: str, sandbox: str, build_only: bool, 
         return 0
     progress = open_progress(quiet)
     try:
-        ended = wire.run(place, wire.RunOptions(seed=1), progress)
+        ended = wire.run_tickets(place, wire.RunOptions(seed=1), progress)
     finally:
         progress.close()
     click.echo(ended.summary, err=True)

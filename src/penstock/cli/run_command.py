@@ -37,13 +37,13 @@ def run(
             click.echo(f"{key} = {value}  # {source}")
         return 0
     if dry_run:
-        for text in wire.plan(here(), tickets):
+        for text in wire.plan_run(here(), tickets):
             click.echo(text)
         return 0
     options = wire.RunOptions(tickets=tickets, seed=seed, new=new)
     progress = open_progress(quiet or as_json)
     try:
-        ended = wire.run(here(), options, progress)
+        ended = wire.run_tickets(here(), options, progress)
     finally:
         progress.close()
     click.echo(ended.summary, err=True)

@@ -1,6 +1,7 @@
 """The one place that reads settings and names concrete adapters.
 
 What the command line calls is listed here; each is imported when it is called, so that nothing is paid for twice.
+No name here is also that of a module beside: importing it would put the module in the name's place.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from penstock.wire.demo import build_demo
     from penstock.wire.look import RunStatus, RunView, TicketReader, follow_ticket, open_run, status
     from penstock.wire.operator import command
-    from penstock.wire.plan import explain, plan
-    from penstock.wire.run import Ended, RunOptions, run
+    from penstock.wire.plan import explain, plan_run
+    from penstock.wire.run import Ended, RunOptions, run_tickets
 
 _HOMES = {
     "build_demo": "demo",
@@ -25,10 +26,10 @@ _HOMES = {
     "status": "look",
     "command": "operator",
     "explain": "plan",
-    "plan": "plan",
+    "plan_run": "plan",
     "Ended": "run",
     "RunOptions": "run",
-    "run": "run",
+    "run_tickets": "run",
 }
 
 __all__ = [
@@ -42,8 +43,8 @@ __all__ = [
     "explain",
     "follow_ticket",
     "open_run",
-    "plan",
-    "run",
+    "plan_run",
+    "run_tickets",
     "status",
 ]
 

@@ -16,7 +16,7 @@ def explain(directory: Path) -> list[tuple[str, object, str]]:
     return reader.explain(reader.load_settings(find_settings(directory)))
 
 
-def plan(directory: Path, names: Sequence[str]) -> list[str]:
+def plan_run(directory: Path, names: Sequence[str]) -> list[str]:
     """Lines that say which gates judge and in which order tickets would become ready."""
     project = open_project(directory)
     tickets = [t.ticket for t in choose(project.tickets().read(), names)]

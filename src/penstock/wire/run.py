@@ -78,7 +78,7 @@ class Progress(Protocol):
         """Keep the picture current until cancelled."""
 
 
-def run(directory: Path, options: RunOptions, progress: Progress) -> Ended:
+def run_tickets(directory: Path, options: RunOptions, progress: Progress) -> Ended:
     """Continue the unfinished run of the repository, or start one, and drive it to its end."""
     project = open_project(directory)
     problem = needs_agent(project.settings)
