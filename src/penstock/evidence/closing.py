@@ -103,6 +103,8 @@ def _object_to_landing(history: History, story: TicketStory, landed: LandedStory
     if candidate is None or candidate.tree != order.tree or candidate.base != order.expected:
         yield f"{name} landed {order.commit[:10]}, which is no candidate that was formed on {order.expected[:10]}"
         return
+    if candidate.weakened:
+        yield f"{name} landed although it weakens {', '.join(candidate.weakened[:3])}"
     gates = required_gates(story, landed)
     if not gates and not story.ticket.acceptance:
         yield f"{name} landed and nothing judged it"
@@ -146,8 +148,11 @@ def _is_let_through(
     base = history.latest_plain(seen.gate, candidate.base_tree, landed.seq)
     if seen.verdict != "fail" or base is None or base.seen.verdict != "fail" or seen.missing:
         return False
-    awaited = _is_awaited(history, base.seen)
-    lenient = landed.policy.baseline == "no_new_failures" or bool(story.ticket.repairs) or awaited
+    lenient = (
+        landed.policy.baseline == "no_new_failures"
+        or _is_on_the_way_to_a_repair(history, story.ticket.id)
+        or _is_awaited(history, base.seen)
+    )
     return lenient and _is_no_redder(seen, base.seen, seen.gate in story.ticket.repairs)
 
 
@@ -156,6 +161,18 @@ def _is_no_redder(seen: Evidence, base: Evidence, must_shrink: bool) -> bool:
         return seen.counts is None and base.counts is None and not must_shrink
     reds = seen.counts.red + seen.counts.error
     return reds + must_shrink <= base.counts.red + base.counts.error
+
+
+def _is_on_the_way_to_a_repair(history: History, name: str) -> bool:
+    """Does the ticket repair a gate, or does one that does wait for it?"""
+    todo = [n for n, s in history.tickets.items() if s.ticket.repairs]
+    seen = set(todo)
+    while todo:
+        for needed in history.tickets[todo.pop()].ticket.depends_on:
+            if needed in history.tickets and needed not in seen:
+                seen.add(needed)
+                todo.append(needed)
+    return name in seen
 
 
 def _is_awaited(history: History, base: Evidence) -> bool:

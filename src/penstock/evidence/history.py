@@ -93,6 +93,8 @@ class TicketStory:
     moves: list[At[e.TicketMoved]] = field(default_factory=list)
     attempts: list[AttemptStory] = field(default_factory=list)
     jobs: list[JobStory] = field(default_factory=list)
+    gate_runs: list[GateStory] = field(default_factory=list)
+    """Those that its own jobs made; what closed it may be another's."""
     candidates: dict[str, At[e.CandidateFormed]] = field(default_factory=dict)
     risks: dict[str, At[e.RiskAssessed]] = field(default_factory=dict)
     """By tree."""
@@ -152,6 +154,7 @@ class History:
     """Places in `gate_runs` of each look, oldest first."""
     plain: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Places in `gate_runs` of looks at a tree as it is, by gate and tree, oldest first."""
+    by_tree: dict[str, list[GateStory]] = field(default_factory=dict)
 
     def latest(self, gate: str, look: str, tree: str, base: str, before: int) -> GateStory | None:
         """The newest run of that look before seq `before`."""
@@ -353,6 +356,9 @@ def _file_look(history: History, run: GateStory) -> None:
     if seen.look == "base" or (seen.look == "lands" and seen.verdict != "broken"):
         history.plain.setdefault((seen.gate, seen.tree), []).append(len(history.gate_runs))
     history.gate_runs.append(run)
+    history.by_tree.setdefault(seen.tree, []).append(run)
+    if run.job.ticket in history.tickets:
+        history.tickets[run.job.ticket].gate_runs.append(run)
 
 
 def _land(history: History, record: e.Record, order: e.LandOrder, event: e.LandEnded) -> None:

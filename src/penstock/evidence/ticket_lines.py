@@ -74,7 +74,8 @@ def _sort_runs(
     beside -= {("judge", ""), ("witness", "")}
     evidence: dict[tuple[str, str], GateStory] = {}
     looks: dict[tuple[str, str], GateStory] = {}
-    for run in history.gate_runs if tree else ():
+    trees = [tree, candidate.judge_tree, candidate.witness_tree] if candidate else [tree]
+    for run in (run for t in dict.fromkeys(trees) if t for run in history.by_tree.get(t, ())):
         seen, key = run.seen, (run.seen.gate, run.seen.look)
         is_compared_alike = candidate is None or seen.base_tree in (None, candidate.base_tree)
         if (seen.look, seen.tree) in beside and is_compared_alike:
@@ -82,8 +83,7 @@ def _sort_runs(
         elif seen.tree == tree and is_compared_alike and _is_about(run, story, candidate):
             evidence[key] = run
     shown = {run.seq for run in (*evidence.values(), *looks.values())}
-    jobs = (run for run in history.gate_runs if run.job.ticket == story.ticket.id)
-    earlier = [run for run in jobs if run.seq not in shown and run.seen.look != "base"]
+    earlier = [run for run in story.gate_runs if run.seq not in shown and run.seen.look != "base"]
     return _by_seq(evidence), _by_seq(looks), earlier
 
 
