@@ -120,7 +120,8 @@ def test_each_kind_is_set_up_its_own_way(sample: str, gates: list[str], setup: s
 
 @pytest.mark.parametrize("sample", ["uv", "poetry"])
 def test_without_its_tool_a_lock_file_is_not_used(sample: str, tmp_path: Path) -> None:
-    assert setup_of(found_in(tmp_path, SAMPLES[sample], ("python3",))).startswith("python3 -m venv .venv")
+    setup = setup_of(found_in(tmp_path, SAMPLES[sample], ("python3",)))
+    assert setup == "python3 -m venv .venv && .venv/bin/python -m pip install --quiet -e . pytest"
 
 
 @pytest.mark.parametrize("sample", ["node without anything", "go alone"])

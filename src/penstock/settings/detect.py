@@ -193,8 +193,8 @@ def look_at_python(tree: Tree, which: Which) -> Findings:
     if not (tree.has("pyproject.toml", "setup.py", "setup.cfg", *REQUIREMENTS) or tree.any(r"\.py$")):
         return Findings()
     project = tree.toml("pyproject.toml")
-    env, tool = python_env(tree, project, which)
-    readable, missing = tools(which, tool)
+    lock = usable_lock(tree, which)
+    readable, missing = tools(which, lock.removesuffix(".lock") or "python3")
     has_tests = tree.any(r"(^|/)(test_[^/]*|[^/]*_test)\.py$")
     tests = ProposedGate(
         "tests",
@@ -202,23 +202,31 @@ def look_at_python(tree: Tree, which: Which) -> Findings:
         "python",
         doubt="" if has_tests else "no test_*.py was found: write a test first",
     )
-    return Findings(("Python",), (env,), (tests, *python_linters(tree, project)), readable, missing)
+    return Findings(
+        ("Python",),
+        (python_env(tree, project, lock),),
+        (tests, *python_linters(tree, project, lock)),
+        readable,
+        missing,
+    )
 
 
-def python_env(tree: Tree, project: dict[str, Any], which: Which) -> tuple[ProposedEnv, str]:
-    """The environment, and the tool that its set-up needs."""
-    needs_pytest = not installs(tree, project, "pytest")
+def usable_lock(tree: Tree, which: Which) -> str:
+    """The lock file whose tool is there, empty where none is."""
+    tool = next((t for t in ("uv", "poetry") if tree.has(f"{t}.lock") and which(t)), "")
+    return tool and f"{tool}.lock"
+
+
+def python_env(tree: Tree, project: dict[str, Any], lock: str) -> ProposedEnv:
+    needs_pytest = not installs(tree, project, lock, "pytest")
     setup, inputs = pip_setup(tree, project, needs_pytest)
-    tool = "python3"
-    if tree.has("uv.lock") and which("uv"):
-        add = " && uv pip install pytest" if needs_pytest else ""
-        setup, tool, inputs = f"uv sync --frozen{add}", "uv", ("uv.lock", "pyproject.toml")
-    elif tree.has("poetry.lock") and which("poetry"):
+    if lock == "uv.lock":
+        setup = "uv sync --frozen" + (" && uv pip install pytest" if needs_pytest else "")
+    elif lock == "poetry.lock":
         add = f" && {PIP} pytest" if needs_pytest else ""
         setup = f"POETRY_VIRTUALENVS_IN_PROJECT=true poetry install --no-interaction{add}"
-        tool, inputs = "poetry", ("poetry.lock", "pyproject.toml")
     why = "Makes .venv once and mounts it, read-only, wherever tests run."
-    return ProposedEnv("python", setup, inputs, (".venv",), why), tool
+    return ProposedEnv("python", setup, (lock, "pyproject.toml") if lock else inputs, (".venv",), why)
 
 
 def pip_setup(tree: Tree, project: dict[str, Any], needs_pytest: bool) -> tuple[str, tuple[str, ...]]:
@@ -244,17 +252,18 @@ def groups_for_tests(project: dict[str, Any]) -> list[str]:
     return [g for g in TEST_EXTRAS if g in table(project, "dependency-groups")]
 
 
-def installs(tree: Tree, project: dict[str, Any], tool: str) -> bool:
+def installs(tree: Tree, project: dict[str, Any], lock: str, tool: str) -> bool:
     """Whether what the set-up installs names this tool."""
-    written = [tree.text(name) for name in (*REQUIREMENTS, "setup.cfg", "uv.lock", "poetry.lock")]
+    written = [tree.text(name) for name in ((lock,) if lock else (*REQUIREMENTS, "setup.cfg"))]
     wanted = [table(project, "project").get("dependencies")]
-    wanted += [table(project, "project", "optional-dependencies")[e] for e in extras_for_tests(project)]
-    wanted += [table(project, "dependency-groups")[g] for g in groups_for_tests(project)]
+    if not lock:
+        wanted += [table(project, "project", "optional-dependencies")[e] for e in extras_for_tests(project)]
+        wanted += [table(project, "dependency-groups")[g] for g in groups_for_tests(project)]
     named = "\n".join([*written, json.dumps(wanted, default=str)])
     return bool(re.search(rf"""(?m)(?:^\s*|["']){re.escape(tool)}(?![\w-])""", named))
 
 
-def python_linters(tree: Tree, project: dict[str, Any]) -> tuple[ProposedGate, ...]:
+def python_linters(tree: Tree, project: dict[str, Any], lock: str) -> tuple[ProposedGate, ...]:
     """The linters that the repository configures. Sure only where it also installs them."""
     gates = []
     for tool, command, files in (
@@ -262,7 +271,9 @@ def python_linters(tree: Tree, project: dict[str, Any]) -> tuple[ProposedGate, .
         ("mypy", ".venv/bin/python -m mypy .", ("mypy.ini", ".mypy.ini")),
     ):
         if tool in table(project, "tool") or tree.has(*files):
-            doubt = "" if installs(tree, project, tool) else f"{tool} is configured, but nothing above installs it"
+            doubt = (
+                "" if installs(tree, project, lock, tool) else f"{tool} is configured, but nothing above installs it"
+            )
             gates.append(ProposedGate(tool, command, "python", doubt=doubt))
     return tuple(gates)
 
