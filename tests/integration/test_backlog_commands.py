@@ -81,6 +81,14 @@ def test_init_writes_and_says_what_comes_next(repository: Place) -> None:
     assert repository.git("status", "--porcelain") == "?? penstock.toml\n"
 
 
+def test_init_warns_of_what_git_would_take_for_work(repository: Place) -> None:
+    warning = "warning: git does not ignore .venv/: add it to .gitignore"
+    assert warning in repository.penstock("init").err
+    repository.write(".gitignore", ".venv/\n")
+    (repository.path / "penstock.toml").unlink()
+    assert warning not in repository.penstock("init").err
+
+
 def test_init_commits_exactly_what_it_wrote(repository: Place) -> None:
     repository.write("mine.txt", "staged by the user")
     repository.git("add", "mine.txt")

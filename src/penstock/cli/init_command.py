@@ -6,8 +6,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from penstock.settings.detect import Findings
 
 EXAMPLE = """\
 ---
@@ -81,9 +85,16 @@ def write_settings(directory: Path, example: bool = False) -> Written:
         *(f"gate {gate.name}: {gate.command}" for gate in gates),
         *(f"left out gate {gate.name}: {gate.doubt}" for gate in findings.gates if gate.doubt),
         *(f"missing: {tool} is not on PATH" for tool in findings.missing),
+        *(f"warning: git does not ignore {path}: add it to .gitignore" for path in not_ignored(top, findings)),
         f"wrote {', '.join(files)}",
     ]
     return Written(top, tuple(files), tuple(told), bool(gates))
+
+
+def not_ignored(top: Path, findings: Findings) -> list[str]:
+    """What set-ups make and git would take for somebody's work."""
+    made = [f"{path}/" for env in findings.envs for path in env.paths]
+    return [path for path in made if git(top, "check-ignore", "--quiet", path).returncode != 0]
 
 
 def next_steps(written: Written, is_committed: bool) -> list[str]:
