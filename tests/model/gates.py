@@ -41,10 +41,10 @@ class Gates:
         self._blobs: dict[str, TestResults] = {}
 
     def run(self, key: str, order: GateOrder, files: Files, spec: GateSpec | None) -> GateEnded:
-        if spec is None:
-            assert order.command is not None
-            return self._end(key, order, command_exit(order.command, files), None)
         seen = self.sights.get(order.gate, never_broken)(order, files)
+        if spec is None and seen is None:
+            assert order.command is not None
+            seen = command_exit(order.command, files)
         if seen is not None:
             return self._end(key, order, seen, None)
         results = self._results(order, files)

@@ -114,7 +114,7 @@ class Repository:
             witness_commit=witnessed if checks else "",
             witness_tree=self.tree(witnessed) if checks else "",
             witness_files=tuple(c.path for c in checks),
-            weakened=tuple(f"{c.path}::{stem(c.path)}" for c in touched),
+            weakened=tuple(f"{c.path}::{stem(c.path)}" for c in touched if c.kind == "test"),
             envs=self.envs(commit),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.core import events as e
+from penstock.core.comparison import Judgement
 from penstock.core.policy import RetryRule
 from penstock.core.tickets import CommandCriterion, TestCriterion
 from tests.model.agents import (
@@ -70,7 +71,7 @@ def test_there_is_one_widening_per_attempt_and_expansion_has_a_cap() -> None:
     def creeps(order: e.TurnOrder, start: Files) -> Did:
         return Did(edits={"tests/test_a.py": f"vacuous {order.turn}", f"src/new_{order.turn}.py": "x"})
 
-    rules = retries(expansion=RetryRule(cap=1), gate_red=RetryRule(cap=9))
+    rules = retries(expansion=RetryRule(cap=2), gate_red=RetryRule(cap=9))
     world = given(ticket("A"), retries=rules).agent("A", by_role(writes("wrong"), creeps)).run()
     assert len(world.all(e.FixScopeWidened)) == 1
     assert world.states() == {"A": "failed"}
@@ -183,6 +184,33 @@ def test_an_empty_diff_is_no_progress_and_ends_as_one() -> None:
     assert world.states() == {"A": "failed"}
     assert "no_progress" in world.why("A")
     assert len(world.owed("turn")) == 3
+
+
+def test_a_fix_that_changes_nothing_is_no_progress() -> None:
+    world = given(ticket("A")).agent("A", by_role(writes("wrong"), lies())).run()
+    assert world.refusals("A") == ["red", "no_change", "no_change", "no_change"]
+    assert world.states() == {"A": "failed"}
+
+
+def test_a_criterion_that_cannot_run_on_the_candidate_alone_is_its_red() -> None:
+    def sight(order: e.GateOrder, files: Files) -> Judgement | None:
+        ill = order.look == "criterion" and files.get("src/a.py") == "odd"
+        return Judgement(verdict="broken", why="grep died") if ill else None
+
+    wanted = CommandCriterion(command="grep right src/a.py")
+    world = given(ticket("A", acceptance=(wanted,))).gate("A#1", sight)
+    world.agent("A", by_role(writes("odd", "vacuous"), right())).run()
+    assert "candidate_broke_gate" in {m.cause for m in world.all(e.TicketMoved)}
+    assert world.end_as == ("finished", 0)
+
+
+def test_a_change_of_control_files_is_judged_by_bases() -> None:
+    """Base's tests and control files over the new code: a look of its own, on a tree of its own."""
+    agent = lambda order, start: Did(edits={**right()(order, start).edits, "tests/conftest.py": "new"})  # noqa: E731
+    world = given(ticket("A"), files={"tests/conftest.py": "old"}).agent("A", agent).run()
+    (judged,) = [order for order in world.owed("gate") if order.look == "judge"]
+    assert world.repository.files(judged.commit)["tests/conftest.py"] == "old"
+    assert world.repository.files(world.repository.trunk)["tests/conftest.py"] == "new"
 
 
 def test_a_turn_that_is_too_large_is_refused_and_kept() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from penstock.core import events as e
+from penstock.core.done import conclude
 from penstock.core.policy import BudgetCaps, BudgetPolicy, EnvSpec, GateSpec, RetryRule, Spend
 from tests.model.agents import Did, crashes, ends, lies, red_then_fixed, right
 from tests.model.world import World, given, is_turn_of, limits, moved, retries, ticket
@@ -45,6 +46,11 @@ def test_a_tickets_budget_ends_that_ticket_only() -> None:
     world.agent("A", lambda o, s: spends(red_then_fixed()(o, s), 60_000)).run()
     assert world.states() == {"A": "failed", "B": "done"}
     assert "budget" in world.why("A")
+
+
+def test_a_budget_may_be_used_to_the_last() -> None:
+    budget = BudgetPolicy(run=BudgetCaps(tokens=100_000), tokens_per_turn=100_000)
+    assert given(ticket("A"), budget=budget).run().end_as == ("finished", 0)
 
 
 def test_no_usage_is_charged_as_assumed() -> None:
@@ -103,6 +109,27 @@ def test_a_drain_is_bounded() -> None:
     assert world.end_as == ("stopped", 3)
 
 
+def test_a_landing_that_is_under_way_outlives_the_drain() -> None:
+    world = (
+        given(ticket("A"), limits=limits(drain_ms_max=50)).once(moved("A", "landing"), e.DrainAsked(who="ann")).run()
+    )
+    assert world.all(e.JobUnwanted) == []
+    assert world.states() == {"A": "done"}
+
+
+def test_what_a_cancelled_turn_still_made_is_not_taken_over() -> None:
+    world = given(ticket("A"), ticket("Z"))
+    world.once(is_turn_of("A"), lambda w: w.tell(e.CancelAsked(ticket="A", who="ann")), late_end).run()
+    assert world.states() == {"A": "canceled", "Z": "done"}
+    assert world.state.tickets["A"].turns == 0
+
+
+def late_end(world: World) -> None:
+    """The turn's end comes before the word that it was stopped."""
+    key = next(key for key in world.state.jobs if "/turn/A/" in key)
+    world.tell(world.end_of(key, world.state.jobs[key].order))
+
+
 @pytest.mark.parametrize("state", ["ready", "working", "verifying", "fixing", "landing", "backoff", "held"])
 def test_a_ticket_can_be_cancelled_wherever_it_is(state: str) -> None:
     agents = {"fixing": red_then_fixed(), "backoff": crashes(1), "held": ends("provider_transient")}
@@ -141,6 +168,14 @@ def test_only_held_tickets_left_stops_the_run_and_names_them() -> None:
     frees = {w.ticket: w.what for w in world.concluded().open}
     assert "penstock approve A" in frees["A"]
     assert frees["C"] == "its dependencies: A"
+
+
+def test_a_held_ticket_beside_one_that_nothing_can_move_is_a_wedge() -> None:
+    state = given(ticket("A"), ticket("B")).begin().state
+    state.tickets["A"].state, state.tickets["B"].state = "held", "ready"
+    assert conclude(state).outcome == "wedged"
+    state.tickets["B"].state = "held"
+    assert conclude(state).outcome == "stopped"
 
 
 def test_stop_waiting_fails_what_would_be_tried_again_later() -> None:

@@ -108,7 +108,26 @@ def test_a_ticket_that_is_under_probe_takes_its_resource_only_when_it_is_free() 
 
 def test_a_cap_on_unverified_work_holds_back_builders() -> None:
     tickets = [ticket(name) for name in "ABCD"]
-    world = given(*tickets, limits=limits(window_start=4, unverified_diffs_max=1, gate_jobs_max=1)).run()
+    world = given(*tickets, limits=limits(window_start=4, unverified_diffs_max=1)).agent("A", crashes(1))
+    at_work: dict[str, str] = {}
+    for move in world.run().all(e.TicketMoved):
+        assert not (move.to == "working" and at_work.get(move.ticket) == "ready" and "verifying" in at_work.values())
+        at_work[move.ticket] = move.to
+    assert world.end_as == ("finished", 0)
+
+
+def test_gates_in_flight_are_bounded() -> None:
+    tickets = [ticket(name) for name in "ABC"]
+    world = given(*tickets, gates=(TESTS, LINT), limits=limits(window_start=3, gate_jobs_max=1)).gate(
+        "lint", exits("x")
+    )
+    flying: set[str] = set()
+    for record in world.run().records:
+        if isinstance(record.event, e.JobOwed) and isinstance(record.event.order, e.GateOrder):
+            flying.add(record.event.key)
+        if isinstance(record.event, e.GateEnded):
+            flying.remove(record.event.key)
+        assert len(flying) <= 1
     assert world.end_as == ("finished", 0)
 
 
@@ -138,6 +157,12 @@ def test_a_red_trunk_is_repaired_first_by_whoever_can() -> None:
     assert turns(world)[0] == "P"
     assert turns(world).index("R") < turns(world).index("A")
     assert world.states()["R"] == "done"
+
+
+def test_a_repair_that_repairs_nothing_does_not_land() -> None:
+    world = given(ticket("R", repairs=("tests",)), files={"src/old.py": "wrong"}).run()
+    assert "fixing" in world.moves("R")
+    assert world.states() == {"R": "failed"}
 
 
 def test_no_new_failures_lets_work_go_on_over_a_red_trunk() -> None:
