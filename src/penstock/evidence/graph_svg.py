@@ -1,101 +1,48 @@
-"""The dependency graph as inline SVG: what comes first stands left, and a box has the colour of its ticket's state."""
+"""The dependency graph in the page, drawn as `penstock tickets graph` draws it; each box leads to its ticket."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
+from penstock.core.graph import Graph, Node, Slot, layers_of
+from penstock.core.graph_svg import STYLE, draw_edge, draw_node, in_words, spots_of
 from penstock.evidence.markup import Html, el
-from penstock.evidence.schema import Report, TicketLine
-from penstock.evidence.timeline import shorten
+from penstock.evidence.schema import Report
 
-BOX_W, BOX_H, GAP_X, GAP_Y, PAD = 178, 44, 54, 14, 8
 NODES_MAX = 200
-
-
-@dataclass(frozen=True)
-class Box:
-    """A ticket in its place."""
-
-    ticket: TicketLine
-    x: int
-    y: int
+GRAPH_STYLE = Html(STYLE)
+"""Goes into the style sheet of the page."""
+TIP = Html(
+    '<defs><marker id="penstock-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+    'orient="auto"><path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
+)
 
 
 def render_graph(report: Report, anchors: dict[str, str]) -> Html | None:
     """The picture, None where there is nothing to see: no dependency, or too many tickets."""
-    tickets = report.tickets
-    if len(tickets) > NODES_MAX or not any(t.depends_on for t in tickets):
+    graph = _graph(report)
+    if not graph.edges or len(graph.nodes) > NODES_MAX:
         return None
-    boxes = _place(_columns(tickets))
-    width = max(b.x for b in boxes.values()) + BOX_W + PAD
-    height = max(b.y for b in boxes.values()) + BOX_H + PAD
+    spots, width, height = spots_of(layers_of(graph))
+    edges = (Html(draw_edge(number, edge, spots)) for number, edge in enumerate(graph.edges))
+    nodes = (
+        el("a", Html(draw_node(node, spots[Slot(id=node.id)])), href=f"#{anchors[node.id]}") for node in graph.nodes
+    )
     return el(
         "svg",
-        (edge for box in boxes.values() for edge in _edges(box, boxes)),
-        (_draw(box, anchors[name]) for name, box in boxes.items()),
-        viewBox=f"0 0 {width} {height}",
+        TIP,
+        edges,
+        nodes,
+        viewBox=f"0 0 {width:g} {height:g}",
         width=width,
         height=height,
         role="img",
-        aria_label=f"Dependency graph of {len(tickets)} tickets",
-        class_="graph",
+        aria_label=in_words(graph),
+        class_="penstock-graph",
     )
 
 
-def _columns(tickets: Sequence[TicketLine]) -> list[list[TicketLine]]:
-    """Tickets by their distance from those that wait for nothing; what hangs together stands close."""
-    known = {t.id: t for t in tickets}
-    depth = dict.fromkeys(known, 0)
-    for _ in tickets:
-        before = dict(depth)
-        for ticket in tickets:
-            needed = [depth[d] + 1 for d in ticket.depends_on if d in known]
-            depth[ticket.id] = min(max([0, *needed]), len(tickets) - 1)
-        if depth == before:
-            break
-    columns = [[t for t in tickets if depth[t.id] == n] for n in range(max(depth.values()) + 1)]
-    place: dict[str, float] = {}
-    for column in columns:
-        column.sort(key=lambda t: _middle(t, place))
-        place |= {t.id: float(n) for n, t in enumerate(column)}
-    return columns
-
-
-def _middle(ticket: TicketLine, place: dict[str, float]) -> float:
-    rows = [place[d] for d in ticket.depends_on if d in place]
-    return sum(rows) / len(rows) if rows else 0.0
-
-
-def _place(columns: Sequence[Sequence[TicketLine]]) -> dict[str, Box]:
-    tallest = max(len(column) for column in columns)
-    boxes: dict[str, Box] = {}
-    for n, column in enumerate(columns):
-        top = PAD + (tallest - len(column)) * (BOX_H + GAP_Y) // 2
-        for row, ticket in enumerate(column):
-            boxes[ticket.id] = Box(ticket, PAD + n * (BOX_W + GAP_X), top + row * (BOX_H + GAP_Y))
-    return boxes
-
-
-def _edges(box: Box, boxes: dict[str, Box]) -> Iterator[Html]:
-    for name in box.ticket.depends_on:
-        if name in boxes:
-            x1, y1 = boxes[name].x + BOX_W, boxes[name].y + BOX_H // 2
-            x2, y2 = box.x, box.y + BOX_H // 2
-            bend = max(24, (x2 - x1) // 2)
-            yield el("path", d=f"M{x1} {y1} C{x1 + bend} {y1} {x2 - bend} {y2} {x2 - 5} {y2}", class_="edge")
-            yield el("path", d=f"M{x2 - 6} {y2 - 4} L{x2} {y2} L{x2 - 6} {y2 + 4} Z", class_="arrow")
-
-
-def _draw(box: Box, anchor: str) -> Html:
-    ticket, x, y = box.ticket, box.x, box.y
-    return el(
-        "a",
-        el("title", f"{ticket.id}: {ticket.title} ({ticket.state})"),
-        el("rect", x=x, y=y, width=BOX_W, height=BOX_H, rx=7, class_=f"node s-{ticket.state}"),
-        el("rect", x=x, y=y, width=5, height=BOX_H, rx=2, class_=f"edge-of s-{ticket.state}"),
-        el("text", shorten(ticket.id, 14), x=x + 14, y=y + 18, class_="id"),
-        el("text", ticket.state, x=x + BOX_W - 9, y=y + 18, class_="state-of", text_anchor="end"),
-        el("text", shorten(ticket.title, 27), x=x + 14, y=y + 34, class_="title"),
-        href=f"#{anchor}",
+def _graph(report: Report) -> Graph:
+    known = {ticket.id for ticket in report.tickets}
+    return Graph(
+        nodes=tuple(Node(id=t.id, label=t.title, state=t.state) for t in report.tickets),
+        edges=tuple((d, t.id) for t in report.tickets for d in t.depends_on if d in known and d != t.id),
     )

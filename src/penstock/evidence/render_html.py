@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from importlib import resources
 
-from penstock.evidence.graph_svg import render_graph
+from penstock.evidence.graph_svg import GRAPH_STYLE, render_graph
 from penstock.evidence.html_tables import budget_section, gates_section, log_section, refusals_section
 from penstock.evidence.html_tickets import Blob, DiffOf, tickets_section
 from penstock.evidence.markup import Html, el, join
@@ -63,7 +63,7 @@ def _own(name: str) -> Html:
 
 
 def _head(report: Report) -> Html:
-    style, script = _own("page.css"), _own("page.js")
+    style, script = join(_own("page.css"), GRAPH_STYLE), _own("page.js")
     policy = f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; base-uri 'none'"
     return el(
         "head",
