@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ def flee():
 if os.fork() == 0:
     flee()
 """
-STAY = """python3 -c 'import time; open("ready", "w").close(); time.sleep(600)' $MARKER"""
-DEAF = """sh -c 'trap "" TERM HUP INT; touch ready; while :; do sleep 600; done' $MARKER"""
+STAY = """python3 -c 'import time; print(file=open("ready", "w")); time.sleep(600)' $MARKER"""
+DEAF = """sh -c 'trap "" TERM HUP INT; echo >ready; while :; do sleep 600; done' $MARKER"""
 ESCAPES = {
     "background": f"{STAY} &",
     "nohup": f"nohup {STAY} >/dev/null 2>&1 &",
@@ -42,7 +42,7 @@ ESCAPES = {
     "deaf": f"setsid {DEAF} &",
 }
 LEAVE_THE_GROUP = ("setsid", "double fork", "deaf")
-UNTIL_READY = " until [ -e ready ]; do :; done"
+UNTIL_READY = " read _ <ready"
 
 
 @pytest.fixture
@@ -73,6 +73,7 @@ class Bench:
         self.place = place
         self.job = place / "job"
         self.env = {"PATH": PATH, "MARKER": marker}
+        os.mkfifo(place / "ready")
 
     def order(self, line: str | tuple[str, ...], **limits: Any) -> ProcessOrder:
         argv = ("sh", "-c", line) if isinstance(line, str) else line
@@ -82,9 +83,9 @@ class Bench:
     def run(self, line: str | tuple[str, ...], grace_ms: int = 200, **limits: Any) -> ProcessEnd:
         return asyncio.run(LocalProcesses(grace_ms=grace_ms).run(self.order(line, **limits)))
 
-    def is_ready(self) -> bool:
-        """The escape has come to its end."""
-        return (self.place / "ready").exists()
+    def await_ready(self) -> None:
+        """Return when the escape has come to its end."""
+        assert (self.place / "ready").read_text()
 
     def said(self, name: str = "stdout") -> str:
         return (self.job / name).read_text()
@@ -167,8 +168,7 @@ def test_term_is_heard_inside_a_pid_namespace(bench: Bench) -> None:
 
 
 def test_kill_comes_after_the_grace(bench: Bench, marker: str) -> None:
-    end = bench.run(f"exec {DEAF}", wall_ms=500)
-    assert bench.is_ready()
+    end = bench.run(f"{DEAF} & {UNTIL_READY}; trap '' TERM; wait", wall_ms=500)
     assert (end.outcome, end.exit_status) == ("timeout", 128 + signal.SIGKILL)
     assert marked(marker) == []
 
@@ -218,7 +218,7 @@ def test_the_pipe_is_read_to_its_end(bench: Bench) -> None:
 
 
 def test_the_pipe_reaches_descendants_and_nobody_waits_for_its_end(bench: Bench, marker: str) -> None:
-    inner = f"{REPORT.format(size=5)}; open('ready', 'w').close(); import time; time.sleep(600)"
+    inner = f"{REPORT.format(size=5)}; print(file=open('ready', 'w')); import time; time.sleep(600)"
     end = bench.run(f'setsid python3 -c "{inner}" $MARKER &' + UNTIL_READY, pipe_env="VERDICTS")
     assert (end.outcome, end.pipe) == ("exited", b"xxxxx")
     assert marked(marker) == []
@@ -235,17 +235,15 @@ def test_a_pipe_that_overflows_is_a_flood(bench: Bench) -> None:
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_nobody_survives_the_end_of_the_command(bench: Bench, marker: str, escape: str) -> None:
     assert bench.run(ESCAPES[escape] + UNTIL_READY, wall_ms=60_000).exit_status == 0
-    assert bench.is_ready()
     assert marked(marker) == []
 
 
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_the_escape_works_where_nobody_keeps_the_tree(bench: Bench, marker: str, escape: str) -> None:
-    line = ESCAPES[escape] + UNTIL_READY + "; sleep 600"
+    line = ESCAPES[escape] + " sleep 600"
     end = os.killpg if escape in LEAVE_THE_GROUP else os.kill
     with subprocess.Popen(["sh", "-c", line], cwd=bench.place, env=bench.env, start_new_session=True) as leader:
-        while not bench.is_ready():
-            pass
+        bench.await_ready()
         end(leader.pid, signal.SIGKILL)
     assert marked(marker)
 
@@ -269,10 +267,9 @@ def children_of(pid: int) -> str:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
 
-async def cancel_when(ready: Callable[[], bool], order: ProcessOrder) -> None:
+async def cancel_when_ready(bench: Bench, order: ProcessOrder) -> None:
     task = asyncio.create_task(LocalProcesses(grace_ms=200).run(order))
-    while not ready():
-        await asyncio.sleep(0)
+    await asyncio.to_thread(bench.await_ready)
     task.cancel()
     await asyncio.sleep(0)
     task.cancel()
@@ -281,14 +278,13 @@ async def cancel_when(ready: Callable[[], bool], order: ProcessOrder) -> None:
 
 
 def test_cancelling_ends_the_whole_tree_before_it_goes_on(bench: Bench, marker: str) -> None:
-    asyncio.run(cancel_when(bench.is_ready, bench.order(ESCAPES["deaf"] + " wait")))
+    asyncio.run(cancel_when_ready(bench, bench.order(ESCAPES["deaf"] + " wait")))
     assert marked(marker) == []
 
 
 def test_a_listener_that_fails_ends_the_tree(bench: Bench, marker: str) -> None:
     def fail(_: ProcessIdentity) -> None:
-        while not bench.is_ready():
-            pass
+        bench.await_ready()
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -335,8 +331,7 @@ def await_end(pid: int) -> None:
 def test_a_killed_harness_leaves_nobody(bench: Bench, marker: str, escape: str) -> None:
     harness, identity = start_harness(bench, ESCAPES[escape] + " sleep 600")
     with harness:
-        while not bench.is_ready():
-            pass
+        bench.await_ready()
         harness.kill()
     await_end(identity.pid)
     assert marked(marker) == []
@@ -360,8 +355,7 @@ def test_a_harness_killed_while_it_starts_a_tree_leaves_nobody(bench: Bench, mar
 def test_a_tree_that_outlived_its_harness_is_swept(bench: Bench, marker: str) -> None:
     harness, identity = start_harness(bench, ESCAPES["setsid"] + " sleep 600")
     with harness:
-        while not bench.is_ready():
-            pass
+        bench.await_ready()
         os.kill(identity.pid, signal.SIGSTOP)
         harness.kill()
     assert marked(marker)
@@ -374,8 +368,7 @@ def test_a_tree_that_outlived_its_harness_is_swept(bench: Bench, marker: str) ->
 def test_somebody_else_is_never_swept(bench: Bench, marker: str, wrong: dict[str, Any]) -> None:
     harness, identity = start_harness(bench, f"exec {STAY}")
     with harness:
-        while not bench.is_ready():
-            pass
+        bench.await_ready()
         assert not LocalProcesses().sweep(msgspec.structs.replace(identity, **wrong))
         assert marked(marker)
         assert LocalProcesses().sweep(identity)
