@@ -7,8 +7,9 @@ How `penstock run --seed 1` ends there:
   attempt 2 lands · TALLY-6 by its own command, and gate `smoke`, which a boundary path earns · TALLY-7 satisfied
   already, no turn · TALLY-8 documentation, which nothing tells.
 - `trouble`: exit 3, stopped by the budget. TALLY-11 breaks gate `tests` (`Refused(broken)`), repaired, done · TALLY-12
-  failed (`gate_red`, 3 turns), so TALLY-13 and TALLY-14 canceled · TALLY-15 `Refused(vacuous)` twice, held for
-  `penstock approve TALLY-15` · TALLY-16 done, far over its reserve · TALLY-17 ready, not affordable.
+  failed (`gate_red`, 3 turns), so TALLY-13 and TALLY-14 canceled · TALLY-16 done, far over its reserve · TALLY-15
+  `Refused(vacuous)` twice, held for `penstock approve TALLY-15`; nothing lands after it, so that what is approved is
+  what the next run lands · TALLY-17 ready, not affordable.
 - `wedge`: exit 5, wedged. Gate `tests` is red on trunk and no ticket repairs it: no turn is started.
 """
 

@@ -57,12 +57,21 @@ def _without_writer(directory: StateDirectory, view: RunView, event: OperatorInp
             return _append(view, epoch, event)
         if not isinstance(event, e.Approved):
             raise _bad(f"run {view.name} has ended: nothing is left to command", "start the next: penstock run")
+        _require_current(state, event.ticket)
         kept = LedgerFile(directory.ledger)
         ledger = kept.read()
         kept.write(msgspec.structs.replace(ledger, approvals=(*ledger.approvals, event)))
         return f"kept for the next run: `penstock run` goes on with {event.ticket}"
     finally:
         directory.release()
+
+
+def _require_current(state: State, name: str) -> None:
+    """What was seen is what would land: refuse where the next run has to build it anew on a trunk that moved."""
+    candidate = state.tickets[name].candidate
+    if candidate is not None and candidate.base != state.trunk.commit:
+        message = f"trunk moved since {name} was held: another tree than the one that is held would land"
+        raise _bad(message, "penstock run (it holds the new tree), then approve that")
 
 
 def _append(view: RunView, epoch: int, event: OperatorInput) -> str:
