@@ -1,16 +1,15 @@
-"""Looking at runs without taking part: status, logs, report. Works while a run writes, and after it died."""
+"""Looking at runs without taking part: status, logs, report. Works while a run writes, and after it died.
+
+Git and the event loop are imported where they are needed: `status` has to answer at once.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from penstock.adapters.blobs_files import FileBlobs
-from penstock.adapters.git.candidates import GitCandidates
-from penstock.adapters.git.repository import inspect_repository
-from penstock.adapters.git.store import Store
 from penstock.adapters.log_sqlite import SqliteLog
 from penstock.adapters.state_directory import RunDirectory, StateDirectory
 from penstock.core import events as e
@@ -19,7 +18,6 @@ from penstock.core.policy import FileClasses, Frozen, Landing
 from penstock.core.state import State
 from penstock.core.tables import TERMINAL
 from penstock.ports import BadInput, Problem
-from penstock.shell.control import is_listening
 from penstock.wire import snapshots
 from penstock.wire.git_directory import git_directory
 
@@ -74,9 +72,15 @@ class RunView:
 
     def diff_of(self, commit: str) -> str | None:
         """What a landed commit changed, as a unified diff."""
+        import asyncio
+
         return asyncio.run(self._diff(commit))
 
     async def _diff(self, commit: str) -> str | None:
+        from penstock.adapters.git.candidates import GitCandidates
+        from penstock.adapters.git.repository import inspect_repository
+        from penstock.adapters.git.store import Store
+
         store = Store(await inspect_repository(self._directory))
         candidates = GitCandidates(store, Landing(), FileClasses(), self.name)
         return (await candidates.diff(f"{commit}^", commit)).decode(errors="replace")
@@ -101,6 +105,8 @@ def status(directory: Path, run: str | None = None) -> RunStatus:
     if state.finished is not None:
         outcome: str = state.finished.outcome
     else:
+        from penstock.shell.control import is_listening
+
         live = is_listening(view.place.control)
         outcome = "running" if live else "interrupted: `penstock run` continues it"
     return RunStatus(

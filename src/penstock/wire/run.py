@@ -251,7 +251,13 @@ async def wire_ports(project: Project, place: RunDirectory, blobs: ports.Blobs, 
     processes = LocalProcesses()
     files = with_gate_scripts(settings.policy, facts.top)
     workspaces = GitWorkspaces(
-        store=store, sandbox=sandbox, processes=processes, files=files, clones=state.clones / place.run, at=facts.top
+        store=store,
+        sandbox=sandbox,
+        processes=processes,
+        files=files,
+        clones=state.clones / place.run,
+        at=facts.top,
+        not_work=[path for env in settings.policy.envs for path in env.paths],
     )
     environments = BuiltEnvironments(
         settings.policy.envs,

@@ -74,8 +74,11 @@ class _Place(NamedTuple):
 class Intake:
     """Turns working trees into trees of the store."""
 
-    def __init__(self, store: Store, sandbox: Sandbox, processes: Processes, bytes_max: int) -> None:
+    def __init__(
+        self, store: Store, sandbox: Sandbox, processes: Processes, bytes_max: int, not_work: Sequence[str] = ()
+    ) -> None:
         self._bytes_max = bytes_max
+        self._not_work = tuple(not_work)
         self._store = store
         self._sandbox = sandbox
         self._processes = processes
@@ -86,6 +89,8 @@ class Intake:
         make_git_dir(place.intake, WORK_BRANCH, self._store.path)
         write_config(place.intake, {"core": CORE_SETTINGS})
         (place.intake / "index").write_bytes(index.read_bytes())
+        (place.intake / "info").mkdir(exist_ok=True)
+        (place.intake / "info" / "exclude").write_text("".join(f"/{path}\n" for path in self._not_work))
         place.home.mkdir()
 
     async def take(self, clone: Checkout, start: str) -> str:

@@ -32,7 +32,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 class GitWorkspaces:
     """`ports.Workspaces` in the directory `clones`.
 
-    `at`: where each tree appears inside the sandbox. `work_bytes_max`: new content that one turn may bring.
+    `at`: where each tree appears inside the sandbox. `work_bytes_max`: new content that one turn may bring. `not_work`:
+    paths that are ours in every clone (environments), never taken over.
     """
 
     def __init__(
@@ -44,13 +45,14 @@ class GitWorkspaces:
         clones: Path,
         at: str,
         work_bytes_max: int = WORK_BYTES_MAX,
+        not_work: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._sandbox = sandbox
         self._files = files
         self._clones = clones
         self._inside = at
-        self._intake = Intake(store, sandbox, processes, work_bytes_max)
+        self._intake = Intake(store, sandbox, processes, work_bytes_max, not_work)
 
     async def open_clone(self, name: str, commit: str) -> Checkout:
         """A fresh repository at `commit`, on the branch `work`. Raises `FileExistsError` where the name is taken."""
