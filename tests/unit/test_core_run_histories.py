@@ -108,7 +108,7 @@ def test_a_ticket_that_is_under_probe_takes_its_resource_only_when_it_is_free() 
 
 def test_a_cap_on_unverified_work_holds_back_builders() -> None:
     tickets = [ticket(name) for name in "ABCD"]
-    world = given(*tickets, limits=limits(window_start=4, unverified_diffs_max=1)).agent("A", crashes(1))
+    world = given(*tickets, limits=limits(window_start=2, unverified_diffs_max=1)).agent("A", crashes(1))
     at_work: dict[str, str] = {}
     for move in world.run().all(e.TicketMoved):
         assert not (move.to == "working" and at_work.get(move.ticket) == "ready" and "verifying" in at_work.values())
