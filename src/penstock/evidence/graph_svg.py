@@ -8,6 +8,8 @@ from penstock.evidence.markup import Html, el
 from penstock.evidence.schema import Report
 
 NODES_MAX = 200
+SHRUNK_WIDTH_MAX = 1_500
+"""Wider pictures scroll: shrunk into the page they could not be read."""
 GRAPH_STYLE = Html(STYLE)
 """Goes into the style sheet of the page."""
 TIP = Html(
@@ -36,7 +38,7 @@ def render_graph(report: Report, anchors: dict[str, str]) -> Html | None:
         height=height,
         role="img",
         aria_label=in_words(graph),
-        class_="penstock-graph",
+        class_="penstock-graph fits" if width <= SHRUNK_WIDTH_MAX else "penstock-graph",
     )
 
 

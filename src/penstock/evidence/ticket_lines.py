@@ -72,10 +72,11 @@ def _sort_runs(
     """Runs on the tree that closed the ticket, on the trees made of it, and the others that its jobs made."""
     beside = {("judge", candidate.judge_tree), ("witness", candidate.witness_tree)} if candidate else set()
     beside -= {("judge", ""), ("witness", "")}
+    closed = story.moves[-1].seq if story.moves else 0
     evidence: dict[tuple[str, str], GateStory] = {}
     looks: dict[tuple[str, str], GateStory] = {}
     trees = [tree, candidate.judge_tree, candidate.witness_tree] if candidate else [tree]
-    for run in (run for t in dict.fromkeys(trees) if t for run in history.by_tree.get(t, ())):
+    for run in (r for t in dict.fromkeys(trees) if t for r in history.by_tree.get(t, ()) if r.seq < closed):
         seen, key = run.seen, (run.seen.gate, run.seen.look)
         is_compared_alike = candidate is None or seen.base_tree in (None, candidate.base_tree)
         if (seen.look, seen.tree) in beside and is_compared_alike:

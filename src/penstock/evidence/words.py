@@ -24,16 +24,16 @@ def short(oid: str) -> str:
 
 
 def duration(ms: int) -> str:
-    """`0.3 s`, `12 s`, `4 min 05 s`, `3 h 20 min`."""
+    """`0.3 s`, `12 s`, `4 min 05 s`, `3 h 20 min`, with spaces that do not break."""
     seconds = ms / 1000
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}\u00a0s"
     if seconds < 59.5:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f}\u00a0s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
+        return f"{minutes}\u00a0min\u00a0{rest:02}\u00a0s"
+    return f"{minutes // 60}\u00a0h\u00a0{minutes % 60:02}\u00a0min"
 
 
 def counted(number: int, word: str) -> str:
