@@ -57,6 +57,7 @@ class Driver:
         self._waiting: dict[int, asyncio.Future[int]] = {}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log")
         self._is_stopping = False
+        self._fenced: ports.Fenced | None = None
         self._saved_at = state.seq
 
     def tell(self, event: e.Input) -> None:
@@ -86,7 +87,7 @@ class Driver:
                 self._perform_owed()
                 batch = await self._next_batch()
                 if self._is_stopping:
-                    raise Stopped("stopped by the operator")
+                    raise self._fenced or Stopped("stopped by the operator")
                 await self._commit(batch)
             return self._state
         finally:
@@ -156,7 +157,7 @@ class Driver:
             if key not in self._tasks and not job.unwanted:
                 self._tasks[key] = asyncio.create_task(self._perform(key, job.order), name=key)
             elif job.unwanted and key in self._tasks:
-                self._tasks[key].cancel()
+                cancel_once(self._tasks[key])
             elif job.unwanted:
                 self.tell(e.JobCanceled(key=key))
 
@@ -172,9 +173,10 @@ class Driver:
             if self._is_stopping:
                 raise
             end = e.JobCanceled(key=key)
-        except ports.Fenced:
+        except ports.Fenced as fenced:
+            self._fenced = fenced
             self.stop()
-            raise
+            return
         except Exception as bug:  # the supervisor: a job's own bug costs that job, not the run
             end = e.JobLost(key=key, reason=f"{type(bug).__name__}: {bug}"[:500])
         self.tell(end)
@@ -182,5 +184,11 @@ class Driver:
     async def _end_tasks(self) -> None:
         tasks = list(self._tasks.values())
         for task in tasks:
-            task.cancel()
+            cancel_once(task)
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def cancel_once(task: asyncio.Task[None]) -> None:
+    """Cancel it, unless it is at its end already: a second time would cut off what the first makes it tidy up."""
+    if not task.cancelling():
+        task.cancel()
