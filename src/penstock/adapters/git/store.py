@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from penstock.adapters.git.commands import EVERY_STATUS, Git, GitFailed, as_text, at_git_dir, shown
 from penstock.adapters.git.repository import RepositoryFacts
@@ -18,7 +18,10 @@ from penstock.core.events import FileChange
 from penstock.core.paths import PathKind, classify
 from penstock.core.policy import FileClasses, Frozen
 
+K = TypeVar("K")
+V = TypeVar("V")
 NO_OBJECT = "0" * 40
+CACHED_MAX = 32
 UPLOAD_FROM_USER = "git -c safe.directory=* upload-pack"
 DIFF_SWITCHES = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
 TAG_FORMAT = "%(objectname) %(refname)%(if)%(*objectname)%(then)%0a^%(*objectname)%(end)"
@@ -56,6 +59,8 @@ class Store:
         self.path = facts.state_dir / "store.git"
         self.git = at_git_dir(self.path)
         self._trees: dict[str, str] = {}
+        self._entries: dict[str, dict[str, Entry]] = {}
+        self._changes: dict[tuple[str, str], tuple[Change, ...]] = {}
         self._tags: str | None = None
 
     async def sync(self) -> None:
@@ -103,15 +108,20 @@ class Store:
 
     async def entries(self, tree: str) -> dict[str, Entry]:
         """Every tracked path of a tree or commit."""
+        if tree in self._entries:
+            return self._entries[tree]
         listing = as_text((await self.git.run("ls-tree", "-r", "-z", "--full-tree", tree)).stdout)
         split = (line.partition("\t") for line in listing.split("\0") if line)
-        return {path: Entry(mode=meta.split(" ")[0], oid=meta.split(" ")[2]) for meta, _, path in split}
+        found = {path: Entry(mode=meta.split(" ")[0], oid=meta.split(" ")[2]) for meta, _, path in split}
+        return _kept(self._entries, tree, found)
 
     async def changes(self, old: str, new: str) -> tuple[Change, ...]:
         """What differs between two trees or commits, by path; no renames."""
+        if (old, new) in self._changes:
+            return self._changes[old, new]
         shape = ("-r", "-z", "--raw", "--numstat", "--no-abbrev", "--no-renames", "--no-ext-diff", "--no-textconv")
         end = await self.git.run("diff-tree", *shape, old, new)
-        return parse_changes(as_text(end.stdout))
+        return _kept(self._changes, (old, new), parse_changes(as_text(end.stdout)))
 
     async def read_blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
         """Content by object id."""
@@ -162,6 +172,14 @@ class Store:
     async def diff(self, old: str, new: str, bytes_max: int) -> bytes:
         """Unified diff for people, cut off at `bytes_max`."""
         return await self.git.head_of("diff", *DIFF_SWITCHES, old, new, bytes_max=bytes_max)
+
+
+def _kept(cache: dict[K, V], key: K, value: V) -> V:
+    """Keep what was read of objects, which never change; the oldest goes when there are many."""
+    cache[key] = value
+    if len(cache) > CACHED_MAX:
+        del cache[next(iter(cache))]
+    return value
 
 
 def parse_changes(listing: str) -> tuple[Change, ...]:

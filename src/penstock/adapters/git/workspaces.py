@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
