@@ -58,7 +58,7 @@ def place_of(path: str, home: str) -> str:
     if inside and inside[0] in TOOL_HOMES:
         return os.path.join(home, inside[0])
     parts = path.split("/")
-    for name in ("bin", "sbin", "node_modules"):
+    for name in ("bin", "sbin", "shims", "node_modules"):
         if name in parts[:-1] or parts[-1] == name:
             last = len(parts) - 1 - parts[::-1].index(name)
             prefix = "/".join(parts[: last - (name == "node_modules" and parts[last - 1] == "lib")])
