@@ -94,6 +94,10 @@ class WatchedLog:
         self._is_held = False
         self._released.set()
 
+    def fail_next(self) -> None:
+        """The disk will be full."""
+        self._fails_at = len(self.appends) + 1
+
     def append(self, records: Sequence[e.Record]) -> Digest:
         if self._is_held:
             self._loop.call_soon_threadsafe(self.entered.set)

@@ -67,7 +67,7 @@ class Driver:
 
     async def ask(self, event: e.Input) -> int:
         """Hand in an operator's input; its seq, once it is durable. Raises `Stopped` when the run is ending."""
-        if self._state.conclusion is not None:
+        if self._is_stopping or self._state.conclusion is not None:
             raise Stopped("the run is ending")
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[id(event)] = future
@@ -91,9 +91,11 @@ class Driver:
                 await self._commit(batch)
             return self._state
         finally:
+            self._is_stopping = True
             await self._end_tasks()
             for future in self._waiting.values():
-                future.cancel()
+                if not future.done():
+                    future.set_exception(Stopped("the run is ending"))
             self._writer.shutdown(wait=True)
 
     async def _next_batch(self) -> list[e.Input]:
@@ -119,27 +121,31 @@ class Driver:
     async def _commit(self, inputs: Sequence[e.Input]) -> None:
         """Fold the inputs and every decision they cause, and make them durable together."""
         records: list[e.Record] = []
-        answers: list[tuple[asyncio.Future[int], int]] = []
+        seqs: dict[int, int] = {}
         for event in inputs:
             if self._state.conclusion is not None and not isinstance(event, e.ReportSealed):
                 continue  # what comes after the conclusion changes nothing and must not stand before the seal
             records.append(self._fold(event))
-            if future := self._waiting.pop(id(event), None):
-                answers.append((future, self._state.seq))
+            seqs[id(event)] = self._state.seq
         while decisions := owed(self._state):
             records.extend(self._fold(decision) for decision in decisions)
         if not records:
             return
         await asyncio.get_running_loop().run_in_executor(self._writer, self._log.append, records)
-        for future, seq in answers:
-            if not future.done():
-                future.set_result(seq)
+        self._answer(seqs)
         for record in records:
             for observe in self._observers:
                 observe(record, self._state)
         if self._save is not None and (self._state.seq - self._saved_at >= SNAPSHOT_EVERY or self._state.finished):
             self._saved_at = self._state.seq
             self._save(self._state)
+
+    def _answer(self, seqs: dict[int, int]) -> None:
+        """Tell who asked that the input is durable, by the identity of the input."""
+        for key in self._waiting.keys() & seqs.keys():
+            future = self._waiting.pop(key)
+            if not future.done():
+                future.set_result(seqs[key])
 
     def _fold(self, event: e.AnyEvent) -> e.Record:
         now = max(self._clock.now_ms(), self._state.now_ms)
