@@ -21,7 +21,7 @@ class Rule:
         return self.complain.__name__
 
 
-def ours(text: str, path: str = "src/penstock/shell/driver.py") -> Source:
+def ours(text: str, path: str = "src/penstock/shell/perform.py") -> Source:
     return Source(path, text)
 
 

@@ -357,12 +357,6 @@ class TimerFired(Event, tag="timer_fired"):
     due_ms: int
 
 
-class ClockJumped(Event, tag="clock_jumped"):
-    """The machine slept: deadlines are extended by `gap_ms`."""
-
-    gap_ms: int
-
-
 class PauseAsked(Event, tag="pause_asked"):
     who: str
 
@@ -560,7 +554,6 @@ Input = (
     | EnvEnded
     | LandEnded
     | TimerFired
-    | ClockJumped
     | PauseAsked
     | ResumeAsked
     | DrainAsked

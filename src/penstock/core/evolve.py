@@ -60,7 +60,7 @@ def _happened(state: State, event: e.Input) -> None:
             _end_of_ticket_job(state, event)
         case e.GateEnded() | e.EnvEnded() | e.LandEnded():
             _end_of_check(state, event)
-        case e.TimerFired() | e.ClockJumped():
+        case e.TimerFired():
             pass
         case e.PauseAsked():
             state.paused = True

@@ -94,9 +94,6 @@ class Limits(Frozen):
     gate_jobs_max: int = 2
     attempts_per_ticket_max: int = 3
     turns_per_attempt_max: int = 8
-    turns_per_gate_max: int = 1
-    edits_per_gate_max: int = 40
-    tool_calls_per_gate_max: int = 200
     turn_wall_ms_max: int = 1_800_000
     turn_stall_ms_max: int = 300_000
     turn_output_bytes_max: int = 50_000_000
@@ -106,12 +103,10 @@ class Limits(Frozen):
     pending_markers_max: int = 20
     """TODO and FIXME markers added by one ticket, still open in its candidate."""
     no_progress_max: int = 2
-    proposed_tickets_max: int = 20
     stale_rows_max: int = 5
     age_step_ms: int = 600_000
     """One step of priority is worth this much waiting."""
     bypass_ms_max: int = 1_800_000
-    clock_gap_ms_max: int = 120_000
     lost_jobs_max: int = 5
     drain_ms_max: int = 600_000
 

@@ -213,7 +213,7 @@ def _fold(history: History, record: e.Record) -> None:
             history.windows.append(At(record.seq, record.at_ms, event))
         case e.TestQuarantined():
             history.quarantined.append(At(record.seq, record.at_ms, event))
-        case e.TimerFired() | e.ClockJumped() | e.PauseAsked() | e.ResumeAsked() | e.DrainAsked() | e.CancelAsked():
+        case e.TimerFired() | e.PauseAsked() | e.ResumeAsked() | e.DrainAsked() | e.CancelAsked():
             pass
         case e.JobUnwanted() | e.FixScopeWidened() | e.BreakerOpened() | e.ReportSealed() | e.RunFinished():
             pass

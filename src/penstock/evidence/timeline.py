@@ -105,8 +105,6 @@ def _told_of_run(event: e.AnyEvent) -> tuple[str, str] | None:
             return "", f"quarantined {event.test}: {event.reason}"
         case e.BreakerOpened():
             return "", f"nothing more starts ({event.cause}): {event.reason}"
-        case e.ClockJumped():
-            return "", f"the machine slept for {event.gap_ms // 1000} s"
         case e.PauseAsked():
             return "", f"paused by {event.who}"
         case e.ResumeAsked():

@@ -26,7 +26,6 @@ ONE_AT_LEAST = frozenset(
         "gate_jobs_max",
         "attempts_per_ticket_max",
         "turns_per_attempt_max",
-        "turns_per_gate_max",
         "turn_output_bytes_max",
         "turn_diff_lines_max",
         "unverified_diffs_max",
