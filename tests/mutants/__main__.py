@@ -48,7 +48,8 @@ def plant(folder: Path, defect: Planted) -> None:
     """Put the defect in place; a text that does not stand there exactly once is a mistake of the suite."""
     path = folder / "src" / "penstock" / defect.file
     text = path.read_text()
-    assert text.count(defect.old) == 1, f"{defect.name}: the text stands {text.count(defect.old)} times in {defect.file}"
+    times = text.count(defect.old)
+    assert times == 1, f"{defect.name}: the text stands {times} times in {defect.file}"
     path.write_text(text.replace(defect.old, defect.new))
 
 
