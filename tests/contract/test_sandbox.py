@@ -112,10 +112,11 @@ def test_an_own_descriptor_is_kept(bench: SandboxBench) -> None:
 
 def test_no_descendant_is_left(bench: SandboxBench) -> None:
     marker = f"marker-{uuid.uuid4().hex}"
-    os.mkfifo(bench.checkout / "ready")
-    (bench.checkout / "stay").write_text('trap "" TERM; echo >ready; while :; do sleep 600; done\n')
+    for name in ("one", "two"):
+        os.mkfifo(bench.checkout / name)
+    (bench.checkout / "stay").write_text('trap "" TERM; echo >$2; while :; do sleep 600; done\n')
     stay = f"sh stay {marker}"
-    assert bench.does(f"setsid {stay} & read _ <ready; nohup {stay} >/dev/null 2>&1 & read _ <ready")
+    assert bench.does(f"setsid {stay} one & read _ <one; nohup {stay} two >/dev/null 2>&1 & read _ <two")
     assert living(marker) == []
 
 
