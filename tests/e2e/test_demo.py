@@ -172,25 +172,22 @@ def test_a_crash_leads_to_a_new_attempt(main: Demo) -> None:
     assert main.ticket("TALLY-5")["attempts"] == 2
 
 
-def test_two_tickets_are_worked_on_at_the_same_time(main: Demo) -> None:
-    assert max(open_turns(main.records)) == 2
+def test_two_tickets_are_in_flight_at_the_same_time(main: Demo) -> None:
+    assert max(in_flight(main.records)) >= 2
 
 
-def open_turns(records: list[Record]) -> Iterator[int]:
-    """How many turns of different tickets are begun and not ended, after each record."""
-    working: set[str] = set()
-    keys: dict[str, str] = {}
+def in_flight(records: list[Record]) -> Iterator[int]:
+    """How many tickets an agent is asked to work on and has not ended with, after each record."""
+    working: dict[str, str] = {}
     for record in records:
         match record.event:
             case e.JobOwed(order=e.TurnOrder(ticket=ticket), key=key):
-                keys[key] = ticket
-            case e.JobStarted(key=key) if key in keys:
-                working.add(keys[key])
+                working[key] = ticket
             case e.TurnEnded(key=key):
-                working.discard(keys[key])
+                del working[key]
             case _:
                 pass
-        yield len(working)
+        yield len(set(working.values()))
 
 
 def test_what_is_satisfied_already_costs_no_turn_and_no_commit(main: Demo) -> None:
