@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from penstock.core import events as e
+from penstock.core.digest import digest_of_bytes
 from penstock.core.policy import GateSpec, Spend
 from penstock.core.tickets import CommandCriterion, TestCriterion
 from penstock.core.verdicts import Counts
@@ -328,6 +329,22 @@ def test_a_sealed_run_that_did_not_finish_is_not_finished() -> None:
 
 def test_the_seal_names_the_very_report() -> None:
     wrong_seal(told_to_the_end().seal(digest="0" * 64).finish(), "the seal names 000000000000")
+
+
+def test_a_report_in_other_words_is_believed_where_it_was_kept_and_tells_the_same_story() -> None:
+    told = told_to_the_end()
+    other = sealed_bytes(told.records) + b" "
+    records = told.seal(digest=digest_of_bytes(other)).finish()
+    assert build(records, kept=lambda digest: other).proof.holds is True
+    assert build(records, kept=lambda digest: None).proof.holds is False
+    assert build(records, kept=lambda digest: other + b" ").proof.holds is False
+
+
+def test_a_kept_report_that_tells_another_story_is_not_believed() -> None:
+    told = told_to_the_end()
+    lie = sealed_bytes(told.records).replace(b'"exit_code":0', b'"exit_code":1', 1)
+    records = told.seal(digest=digest_of_bytes(lie)).finish()
+    assert build(records, kept=lambda digest: lie).proof.holds is False
 
 
 def test_the_seal_names_the_head() -> None:

@@ -36,7 +36,7 @@ def report(run: str | None, as_json: bool, as_markdown: bool, html_file: Path | 
     if open_it and html_file is None:
         raise click.UsageError("--open shows the HTML file: say where with --html FILE")
     view = wire.open_run(here(), run)
-    made = build(view.records())
+    made = build(view.records(), kept=view.blob)
     if html_file is not None:
         html_file.write_text(render_html(made, blob=view.blob, diff_of=view.diff_of), encoding="utf-8")
         click.echo(f"written: {html_file}", err=True)

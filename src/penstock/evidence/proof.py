@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from penstock import __version__
 from penstock.core import codec
 from penstock.core import events as e
@@ -20,6 +22,8 @@ Heads = Callable[[int], Digest]
 """Head of the chain at a seq, as the log stores it."""
 Seals = Callable[[int], bytes]
 """The sealed report over the first n records, made anew."""
+Kept = Callable[[Digest], bytes | None]
+"""Bytes that were kept under a digest."""
 NAMED_MAX = 20
 
 
@@ -125,14 +129,20 @@ def _compare(clause: ClauseLine, history: History) -> ClauseLine:
 # --- clause 6 -------------------------------------------------------------------------------------------------------
 
 
-def read_seal(records: Sequence[e.Record], sealed: Seals, heads: Heads | None) -> Seal | None:
-    """What clause 6 is about, and whether it holds; None where the log has no seal."""
+def read_seal(
+    records: Sequence[e.Record], sealed: Seals, heads: Heads | None, kept: Kept | None = None
+) -> Seal | None:
+    """What clause 6 is about, and whether it holds; None where the log has no seal.
+
+    The report is made anew and must be what was sealed, to the byte. Another version of Penstock may put the same
+    story into other bytes: then the report that was kept must have the sealed digest and tell the same story.
+    """
     at = next((i for i, r in enumerate(records) if isinstance(r.event, e.ReportSealed)), None)
     if at is None:
         return None
     event = records[at].event
     assert isinstance(event, e.ReportSealed)
-    wrong = _wrong_place(records, at, event) or _wrong_content(records, at, event, sealed, heads)
+    wrong = _wrong_place(records, at, event) or _wrong_content(records, at, event, sealed, heads, kept)
     witness = wrong or (
         f"the report over 1..{event.n} ({event.digest[:12]}) is record {event.n + 1}, "
         f"the end of the run is record {event.n + 2}, the last"
@@ -161,14 +171,32 @@ def _wrong_place(records: Sequence[e.Record], at: int, event: e.ReportSealed) ->
 
 
 def _wrong_content(
-    records: Sequence[e.Record], at: int, event: e.ReportSealed, sealed: Seals, heads: Heads | None
+    records: Sequence[e.Record],
+    at: int,
+    event: e.ReportSealed,
+    sealed: Seals,
+    heads: Heads | None,
+    kept: Kept | None,
 ) -> str:
     head = heads(event.n) if heads is not None else head_after(records[:at])
     if head != event.head:
         return f"the head at {event.n} is {head[:12]}, and the seal names {event.head[:12]}"
-    digest = digest_of_bytes(sealed(event.n))
+    anew = sealed(event.n)
+    digest = digest_of_bytes(anew)
     if digest == event.digest:
+        return ""
+    old = kept(event.digest) if kept is not None else None
+    if old is not None and digest_of_bytes(old) == event.digest and story_of(old) == story_of(anew):
         return ""
     writers = {r.event.version for r in records[:at] if isinstance(r.event, e.RunStarted | e.RunResumed)}
     other = "" if writers <= {__version__} else f" (sealed by {', '.join(sorted(writers))}, read by {__version__})"
     return f"the report over 1..{event.n} has digest {digest[:12]}, and the seal names {event.digest[:12]}{other}"
+
+
+def story_of(report: bytes) -> object:
+    """What a report of any version says of the log: what it covers, how it ended, and what became of each ticket."""
+    said = msgspec.json.decode(report)
+    tickets = [[t.get(name) for name in ("id", "state", "commit", "tree")] for t in said["tickets"]]
+    clauses = [[c.get(name) for name in ("n", "holds")] for c in said["proof"]["clauses"]]
+    trunk = [said["trunk"].get(name) for name in ("before", "after")]
+    return [said["run"], said["outcome"], said["exit_code"], said["covers"], trunk, tickets, clauses]

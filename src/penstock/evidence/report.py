@@ -13,18 +13,19 @@ from penstock.evidence.closing import close
 from penstock.evidence.health import env_lines, gate_lines, versions_of, window_points
 from penstock.evidence.history import History, read_history
 from penstock.evidence.lines import amount_of, evidence_line
-from penstock.evidence.proof import Heads, head_after, prove, read_seal
+from penstock.evidence.proof import Heads, Kept, head_after, prove, read_seal
 from penstock.evidence.ticket_lines import ticket_line
 from penstock.evidence.timeline import tell
 
 
-def build(records: Sequence[e.Record], heads: Heads | None = None) -> s.Report:
+def build(records: Sequence[e.Record], heads: Heads | None = None, kept: Kept | None = None) -> s.Report:
     """The report of a log. `heads` gives the stored chain heads; without it they are computed from the records.
+    `kept` gives the bytes of the sealed report, for a log that another version sealed.
 
     A log that is sealed is reported up to its seal, and clause 6 is filled in by reading the seal; so what was sealed
     is this very report without `seal`, without clause 6 and with `proof.holds` open.
     """
-    seal = read_seal(records, lambda n: sealed_bytes(records[:n], heads), heads)
+    seal = read_seal(records, lambda n: sealed_bytes(records[:n], heads), heads, kept)
     at = next((i for i, r in enumerate(records) if isinstance(r.event, e.ReportSealed)), len(records))
     return _report(read_history(records[:at]), seal, heads)
 

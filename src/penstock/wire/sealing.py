@@ -28,11 +28,11 @@ class Sealer:
 
     def json(self) -> str:
         """The report over the whole sealed log."""
-        return to_json(build(list(self._log.read()))).decode()
+        return to_json(build(list(self._log.read()), kept=self._blob)).decode()
 
     async def publish(self, candidates: ports.Candidates) -> list[Path]:
         """Write report.html, report.md and report.json; their paths."""
-        report = build(list(self._log.read()))
+        report = build(list(self._log.read()), kept=self._blob)
         diffs: dict[str, str] = {}
         for ticket in report.tickets:
             if ticket.commit and ticket.base:
