@@ -224,6 +224,7 @@ penstock.toml:4: [gates.tests.command] is missing
 penstock.toml:5: [gates.tests.comand] unknown key "comand"
     fix: did you mean command?
 penstock.toml:6: [gates.tests.timeout_s] must be a number, not text
+    fix: choose 0.1 to 604,800
 penstock.toml:7: [gates.tests.env] there is no environment "pyton"
     fix: did you mean python?
 penstock.toml:8: [gates.tests.resources[2]] there is no resource "tpu"

@@ -124,7 +124,7 @@ class Fields:
         """True or false."""
         value = self._take(key)
         if value is not None and not isinstance(value, bool):
-            self.refuse(key, f"must be true or false, not {kind_of(value)}")
+            self.refuse(key, f"must be true or false, not {kind_of(value)}", "write true or false, without quotes")
         return self._keep(key, value if isinstance(value, bool) else default)
 
     def whole(self, key: str, default: int, low: int = 0, high: int = COUNT_MAX) -> int:
@@ -166,7 +166,7 @@ class Fields:
             self.refuse(key, f"must be a list, not {kind_of(value)}", f"write {key} = [...]")
             return tuple(default)
         if len(value) > LIST_ITEMS_MAX:
-            self.refuse(key, f"has {len(value):,} items; at most {LIST_ITEMS_MAX:,} are read")
+            self.refuse(key, f"has {len(value):,} items; at most {LIST_ITEMS_MAX:,} are read", "name fewer")
             return tuple(default)
         good: list[str] = []
         for index, item in enumerate(value):
@@ -183,7 +183,7 @@ class Fields:
         """The table under `key`; an empty one where there is none."""
         value = self._take(key)
         if value is not None and not isinstance(value, dict):
-            self.refuse(key, f"must be a table, not {kind_of(value)}")
+            self.refuse(key, f"must be a table, not {kind_of(value)}", f"write keys with values under {key}")
         return Fields(self.reading, (*self.path, key), value if isinstance(value, dict) else {})
 
     def named(self, key: str) -> list[tuple[str, Fields]]:
@@ -197,14 +197,14 @@ class Fields:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.refuse(key, f"must be a list, not {kind_of(value)}")
+            self.refuse(key, f"must be a list, not {kind_of(value)}", "write a list of tables")
             return []
         tables: list[Fields] = []
         for index, item in enumerate(value):
             if isinstance(item, dict):
                 tables.append(Fields(self.reading, (*self.path, key, index), item))
             else:
-                self.refuse(key, f"must be a table, not {kind_of(item)}", index=index)
+                self.refuse(key, f"must be a table, not {kind_of(item)}", "write a key and a value", index=index)
         return tables
 
     def raw(self, key: str) -> object:
@@ -251,7 +251,9 @@ class Fields:
 def fault_of_text(value: object, chars_max: int, lines: bool) -> Fault | None:
     """What is wrong with a text, and the fix."""
     if not isinstance(value, str):
-        return f"must be text, not {kind_of(value)}", "put it in quotes" if is_plain(value) else ""
+        return f"must be text, not {kind_of(value)}", "put it in quotes" if is_plain(
+            value
+        ) else "write one text in quotes"
     if len(value) > chars_max:
         return f"has {len(value):,} characters; at most {chars_max:,} are read", "make it shorter"
     if "\n" in value and not lines:
@@ -264,20 +266,25 @@ def fault_of_text(value: object, chars_max: int, lines: bool) -> Fault | None:
 
 def fault_of_whole(value: object, low: int, high: int) -> Fault | None:
     if isinstance(value, bool) or not isinstance(value, int):
-        return f"must be a whole number, not {kind_of(value)}", ""
+        return f"must be a whole number, not {kind_of(value)}", among(low, high)
     return fault_of_range(value, low, high)
 
 
 def fault_of_number(value: object, low: float, high: float) -> Fault | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return f"must be a number, not {kind_of(value)}", ""
+        return f"must be a number, not {kind_of(value)}", among(low, high)
     return fault_of_range(value, low, high)
 
 
 def fault_of_range(value: float, low: float, high: float) -> Fault | None:
     if low <= value <= high:
         return None
-    return f"is {shown(value)}, which is out of range", f"choose {shortest(low):,} to {shortest(high):,}"
+    return f"is {shown(value)}, which is out of range", among(low, high)
+
+
+def among(low: float, high: float) -> str:
+    """The fix that names a range."""
+    return f"choose {shortest(low):,} to {shortest(high):,}"
 
 
 def fault_of_glob(value: str) -> Fault | None:

@@ -72,7 +72,8 @@ class Scan:
             self.counts[path] = index
             self.found.setdefault(path, line)
             path = (*path, index)
-        self.found.setdefault(path, line)
+        for length in range(1, len(path) + 1):
+            self.found.setdefault(path[:length], line)
         return path
 
     def _inside_lists(self, key: Path) -> Path:
