@@ -46,11 +46,11 @@ class Gates:
             assert order.command is not None
             seen = command_exit(order.command, files)
         if seen is not None:
-            return self._end(key, order, seen, None)
+            return self._end(key, order, spec, seen, None)
         results = self._results(order, files)
         left = "the interpreter died" if "breaks" in files.values() else ""
         suite = SuiteRun(results=results, collected=len(results.results), left=left)
-        return self._end(key, order, self._judge(order, suite), suite)
+        return self._end(key, order, spec, self._judge(order, suite), suite)
 
     def _results(self, order: GateOrder, files: Files) -> TestResults:
         seen = results_of(files)
@@ -68,7 +68,9 @@ class Gates:
         compared = base if order.look == "lands" else None
         return comparison.judge_suite(suite, compared, order.excused, order.quarantined)
 
-    def _end(self, key: str, order: GateOrder, judged: Judgement, suite: SuiteRun | None) -> GateEnded:
+    def _end(
+        self, key: str, order: GateOrder, spec: GateSpec | None, judged: Judgement, suite: SuiteRun | None
+    ) -> GateEnded:
         results = None if suite is None or suite.left else suite.results
         if results is not None:
             self._blobs[digest_of(results)] = results
@@ -79,6 +81,8 @@ class Gates:
             commit=order.commit,
             verdict=judged.verdict,
             why=judged.why,
+            gate_digest=spec.digest if spec is not None else "",
+            env_digest=order.env_digest,
             base_tree=order.against_tree,
             duration_ms=1_000,
             counts=None if results is None else comparison.counts_of(results.results),

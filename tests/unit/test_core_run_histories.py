@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from penstock.core import events as e
@@ -353,3 +354,37 @@ def test_an_environment_that_only_the_candidate_breaks_is_its_red() -> None:
     world.once(moved("A", "held"), lambda w: w.approve("A")).run()
     assert "candidate_broke_gate" in {m.cause for m in world.all(e.TicketMoved)}
     assert world.states() == {"A": "done", "Z": "done"}
+
+
+# --- settings that change between two writers -----------------------------------------------------------------------
+
+
+def resumed_with(*gates: GateSpec) -> Callable[[World], None]:
+    """A new writer takes over, and finds these gates in the settings."""
+
+    def take_over(world: World) -> None:
+        world.policy = msgspec.structs.replace(world.policy, gates=gates)
+        world.tell(e.RunResumed(version="0", epoch=2, policy=world.policy, envs=world.state.trunk.envs))
+
+    return take_over
+
+
+def looks_at_what_lands(world: World, gate: str) -> int:
+    return sum(1 for order in world.owed("gate", "A") if (order.gate, order.look) == (gate, "lands"))
+
+
+def has_seen_what_lands(record: e.Record) -> bool:
+    return isinstance(record.event, e.GateEnded) and record.event.evidence.look == "lands"
+
+
+def test_what_a_gate_saw_counts_no_more_once_the_gate_is_another() -> None:
+    other = msgspec.structs.replace(TESTS, command="pytest -W error", digest="x" * 64)
+    changed = given(ticket("A"), gates=(TESTS,)).once(has_seen_what_lands, resumed_with(other)).run()
+    assert (changed.end_as, looks_at_what_lands(changed, "tests")) == (("finished", 0), 2)
+    same = given(ticket("A"), gates=(TESTS,)).once(has_seen_what_lands, resumed_with(TESTS)).run()
+    assert (same.end_as, looks_at_what_lands(same, "tests")) == (("finished", 0), 1)
+
+
+def test_a_gate_that_is_new_must_be_passed_by_what_is_being_verified() -> None:
+    world = given(ticket("A"), gates=(TESTS,)).once(has_seen_what_lands, resumed_with(TESTS, LINT)).run()
+    assert (world.end_as, looks_at_what_lands(world, "lint")) == (("finished", 0), 1)

@@ -192,11 +192,15 @@ class RunStarted(Event, tag="run_started"):
 
 
 class RunResumed(Event, tag="run_resumed"):
-    """A new writer took the run over; `policy` only where the settings changed in between."""
+    """A new writer took the run over; `policy` only where the settings changed in between.
+
+    Then `envs` are trunk's environments by the new settings, and what was seen by a gate that changed counts no more.
+    """
 
     version: str
     epoch: int
     policy: Policy | None = None
+    envs: dict[str, Digest] = {}
 
 
 class LedgerRead(Event, tag="ledger_read"):

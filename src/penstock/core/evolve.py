@@ -9,8 +9,10 @@ from __future__ import annotations
 import bisect
 from typing import assert_never, cast
 
+import msgspec
+
 from penstock.core import events as e
-from penstock.core.policy import Spend
+from penstock.core.policy import Policy, Spend
 from penstock.core.scheduling import push_ready, refresh_head, signature_of
 from penstock.core.state import Job, State, TicketRun
 from penstock.core.tables import ACTIVE, OPEN, TERMINAL, require_move
@@ -38,7 +40,8 @@ def _happened(state: State, event: e.Input) -> None:
         case e.RunStarted():
             _start(state, event)
         case e.RunResumed():
-            state.policy = event.policy or state.policy
+            if event.policy is not None:
+                _change_policy(state, event.policy, event.envs)
             state.paused, state.draining, state.drain_due_ms, state.breaker = False, "", 0, ""
         case e.LedgerRead():
             state.attempts_before, state.retries_before = dict(event.attempts), dict(event.retries)
@@ -95,6 +98,27 @@ def _start(state: State, event: e.RunStarted) -> None:
     state.window = max(1, min(event.policy.limits.window_start, event.policy.limits.window_max))
     state.started_ms, state.first_trunk = state.now_ms, event.trunk.commit
     _set_trunk(state, event.trunk)
+
+
+def _change_policy(state: State, policy: Policy, envs: dict[str, str]) -> None:
+    """New settings: what a changed gate or environment saw is no evidence any more, and candidates are formed anew."""
+    state.policy = policy
+    state.trunk = msgspec.structs.replace(state.trunk, envs=envs)
+    state.tree_envs[state.trunk.tree] = dict(envs)
+    for index in (state.plain, state.looked):
+        for key in [key for key, seq in index.items() if not _is_current(state.evidence[seq], policy, envs)]:
+            del index[key]
+    for run in state.tickets.values():
+        if run.state in OPEN:
+            run.candidate, run.candidate_base, run.risk_tree = None, "", ""
+
+
+def _is_current(seen: Evidence, policy: Policy, envs: dict[str, str]) -> bool:
+    spec = policy.gate(seen.gate)
+    if spec is None:
+        return not seen.env_digest or seen.env_digest in envs.values()
+    env_digest = envs.get(spec.env, "") if spec.env else ""
+    return (seen.gate_digest, seen.env_digest) == (spec.digest, env_digest)
 
 
 def _set_trunk(state: State, position: e.TrunkPosition) -> None:

@@ -252,7 +252,8 @@ def _land(state: State, run: TicketRun) -> Decisions:
     if run.live or next(iter(state.lane)) != name or turns.is_stopping(state):
         return ()
     candidate = run.candidate
-    assert candidate is not None, f"{name} is landing without a candidate"
+    if candidate is None:
+        return (TicketMoved(ticket=name, to="verifying", reason="the settings changed: verified anew"),)
     if candidate.base == state.trunk.commit:
         order = LandOrder(ticket=name, commit=candidate.commit, tree=candidate.tree, expected=candidate.base)
         return (owe(state, "land", name, run, order, "first in the lane, built on trunk"),)

@@ -228,7 +228,8 @@ async def _continue(
     progress: Progress,
 ) -> list[e.Input]:
     changed = None if project.settings.policy.digest == state.policy.digest else project.settings.policy
-    inputs: list[e.Input] = [e.RunResumed(version=__version__, epoch=epoch, policy=changed)]
+    here = await performer.with_envs(e.TrunkPosition(commit=state.trunk.commit, tree=state.trunk.tree))
+    inputs: list[e.Input] = [e.RunResumed(version=__version__, epoch=epoch, policy=changed, envs=here.envs)]
     inputs += await lost_jobs(state, wired.jobs, wired.processes, performer)
     position = await performer.with_envs(await wired.trunk.observe())
     ours = {job.order.commit for job in state.jobs.values() if isinstance(job.order, e.LandOrder)}
