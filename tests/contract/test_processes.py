@@ -299,7 +299,7 @@ import asyncio, os, sys
 from penstock.adapters.processes import LocalProcesses
 from penstock.ports import Command, ProcessOrder
 place, line = sys.argv[1:3]
-command = Command(argv=("sh", "-c", line), cwd=place, env=dict(os.environ))
+command = Command(argv=("sh", "-c", line), cwd=place, env={**os.environ, "PYTHONPATH": ""})
 def tell(identity):
     print(identity.pid, identity.start_ticks, identity.boot, flush=True)
 asyncio.run(LocalProcesses().run(ProcessOrder(command=command, job_dir=place + "/job"), tell))
@@ -309,7 +309,8 @@ asyncio.run(LocalProcesses().run(ProcessOrder(command=command, job_dir=place + "
 def start_harness(bench: Bench, line: str) -> tuple[subprocess.Popen[str], ProcessIdentity]:
     """A process of ours that runs one tree, and the tree's identity."""
     argv = [sys.executable, "-c", HARNESS, str(bench.place), line]
-    harness = subprocess.Popen(argv, env=bench.env, stdout=subprocess.PIPE, text=True)
+    env = {**bench.env, "PYTHONPATH": os.pathsep.join(sys.path)}
+    harness = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True)
     assert harness.stdout is not None
     pid, ticks, boot = harness.stdout.readline().split()
     return harness, ProcessIdentity(pid=int(pid), start_ticks=int(ticks), boot=boot)

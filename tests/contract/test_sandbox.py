@@ -33,8 +33,8 @@ PYTHON = (os.path.realpath(sys.executable), "-I", "-c")
 
 @pytest.fixture
 def operators_home() -> Iterator[Path]:
-    """A HOME with secrets, at a path that no sandbox has a reason to hide: not below /tmp."""
-    place = Path("/var/tmp") / f"operator-{uuid.uuid4().hex}"
+    """A HOME with secrets, not below /tmp: that would be hidden for another reason."""
+    place = ROOT / ".pytest_cache" / f"operator-{uuid.uuid4().hex}"
     for name in (".ssh/id_ed25519", ".aws/credentials", ".config/gh/hosts.yml", ".netrc", ".npmrc", "notes"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text("secret\n")
@@ -208,6 +208,8 @@ def make_tools(home: Path) -> None:
     (home / "venv/pyvenv.cfg").write_text("home = /usr/bin\n")
     (home / ".local/bin").mkdir()
     (home / ".local/bin/linked").symlink_to(home / places["linked"])
+    for library in (".cargo/lib", ".local/lib"):
+        (home / library).mkdir()
     for secret in (".cargo/credentials.toml", ".local/share/keyring"):
         (home / secret).write_text("secret\n")
 
@@ -220,6 +222,8 @@ def test_nothing_outside_can_be_written(tmp_path: Path, operators_home: Path) ->
         assert not (place / "made").exists()
         assert free.does(line)
         assert (place / "made").exists()
+    assert confined.does("mkdir /tmp/made")
+    assert not confined.does("mkdir /made")
 
 
 def test_what_is_left_in_tmp_is_gone_with_the_job(tmp_path: Path, operators_home: Path) -> None:
