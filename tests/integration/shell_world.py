@@ -311,11 +311,16 @@ class ModelAgent:
 class ModelGates:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
+        self.begun = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
         self.seen: list[ports.GateRun] = []
 
     async def run(self, run: ports.GateRun, started: Started = None) -> Evidence:
         self._shell.begin(run.order)
         self.seen.append(run)
+        self.begun.set()
+        await self.may_end.wait()
         world = self._shell.world
         spec = world.policy.gate(run.order.gate)
         return world.gates.run("", run.order, world.repository.files(run.order.commit), spec).evidence

@@ -13,6 +13,7 @@ from penstock.adapters.log_memory import MemoryLog, MemoryStore
 from penstock.adapters.log_sqlite import SqliteLog
 from penstock.core import events as e
 from penstock.core.state import State
+from penstock.core.verdicts import Evidence
 from penstock.shell.driver import Stopped
 from penstock.shell.recovery import fold
 from tests.integration.shell_world import Shell, WatchedLog, small, told, until, wanted
@@ -149,6 +150,22 @@ async def test_a_bug_of_a_job_costs_that_job_only(tmp_path: Path) -> None:
     assert lost.reason == "ZeroDivisionError: by nothing"
     assert shell.states() == {"A": "done", "B": "done"}
     assert [a.attempt for a in shell.all(e.AttemptStarted)] == [1, 1]
+
+
+@told
+async def test_evidence_of_another_tree_is_not_filed(tmp_path: Path) -> None:
+    """That would be our own bug: the run stops at once, and the log does not know of it."""
+    shell = Shell(tmp_path)
+    shell.gates.may_end.clear()
+    driver = shell.driver()
+    running = asyncio.create_task(driver.run(shell.first()))
+    await until(shell.gates.begun.wait(), running)
+    (key,) = (key for key, order in shell.log.owed().items() if isinstance(order, e.GateOrder))
+    forged = Evidence(gate="tests", look="base", tree="t-another", commit="c", verdict="pass")
+    driver.tell(e.GateEnded(key=key, evidence=forged))
+    with pytest.raises(AssertionError, match="t-another"):
+        await running
+    assert forged not in [ended.evidence for ended in shell.all(e.GateEnded)]
 
 
 @told

@@ -20,6 +20,7 @@ from penstock.adapters.log_memory import MemoryLog, MemoryStore
 from penstock.adapters.log_sqlite import SqliteLog
 from penstock.adapters.state_directory import RunDirectory
 from penstock.core import events as e
+from penstock.core.evolve import evolve
 from penstock.shell.job_directory import make_job_directory
 from penstock.shell.recovery import fold
 from penstock.wire.run import is_unfinished
@@ -137,6 +138,22 @@ def test_a_process_that_was_begun_is_lost_and_never_begun_again(tmp_path: Path, 
         assert max(run.attempt for run in shell.state.tickets.values()) == 1
 
     told(history)(tmp_path)
+
+
+@told
+async def test_a_lost_job_is_settled_in_full(tmp_path: Path) -> None:
+    """Nobody knows what it has used: what was set aside for it is gone, for the run and for its ticket."""
+    dead = await died(tmp_path, e.TurnOrder)
+    key, order = dead.owed(e.TurnOrder)
+    shell = dead.next_writer()
+    make_job_directory(shell.jobs, key)
+    reserved, before = shell.state.jobs[key].reserved, shell.state.settled
+    assert reserved.tokens > 0
+    (lost,) = (i for i in await shell.resumed() if isinstance(i, e.JobLost))
+    evolve(shell.state, e.Record(seq=shell.state.seq + 1, at_ms=10**12, event=lost))
+    assert shell.state.settled == before.plus(reserved)
+    assert shell.state.tickets[order.ticket].settled.tokens == reserved.tokens
+    assert key not in shell.state.jobs
 
 
 @told

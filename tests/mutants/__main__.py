@@ -12,57 +12,61 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants.planted import PLANTED, Planted
+from tests.mutants.defect import Planted, plant
+from tests.mutants.planted import PLANTED
 
 ROOT = Path(__file__).resolve().parents[2]
+JOBS = 2
 WALL_S = 240
+GREEN, RED = 0, 1
+"""What pytest exits with; anything else says nothing about the tests."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How the tests went in a copy."""
+
+    status: int
+    said: str
+    seconds: float
 
 
 def copy_to(folder: Path) -> Path:
-    """A copy of what the tests need."""
-    for name in ("src", "tests", "pyproject.toml"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".mypy_cache"))
-        else:
-            shutil.copy(source, folder / name)
+    """A copy of what the tests need, with its compiled files: they know their sources by size and time."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, folder / name)
     return folder
 
 
-def run_tests(folder: Path, tests: Sequence[str]) -> int:
-    """Exit status of pytest in the copy; its own sources come first on the path."""
+def run_tests(folder: Path, tests: Sequence[str], *more: str) -> Seen:
+    """Run them in the copy; its own sources come first on the path."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    arguments = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *more, *tests]
+    begun = time.monotonic()
     try:
-        ended = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, timeout=WALL_S, check=False)
+        ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, timeout=WALL_S, check=False)
     except subprocess.TimeoutExpired:
-        return 1
-    return ended.returncode
+        return Seen(RED, f"not done after {WALL_S} s", WALL_S)
+    last = " ".join(ended.stdout.decode(errors="replace").splitlines()[-1:])
+    return Seen(ended.returncode, f"exit {ended.returncode}: {last}", time.monotonic() - begun)
 
 
-def plant(folder: Path, defect: Planted) -> None:
-    """Put the defect in place; a text that does not stand there exactly once is a mistake of the suite."""
-    path = folder / "src" / "penstock" / defect.file
-    text = path.read_text()
-    times = text.count(defect.old)
-    assert times == 1, f"{defect.name}: the text stands {times} times in {defect.file}"
-    path.write_text(text.replace(defect.old, defect.new))
-
-
-def is_caught(defect: Planted) -> tuple[Planted, bool, str]:
-    """Whether the named tests go red with the defect in place."""
+def run_planted(defect: Planted) -> Seen:
+    """How the named tests go with the defect in place."""
     with tempfile.TemporaryDirectory(prefix="penstock-mutant-") as scratch:
         folder = copy_to(Path(scratch))
         try:
-            plant(folder, defect)
-        except AssertionError as mistake:
-            return defect, False, str(mistake)
-        status = run_tests(folder, defect.tests)
-        return defect, status == 1, f"pytest exit {status}"
+            plant(defect, folder / "src" / "penstock")
+        except LookupError as mistake:
+            return Seen(GREEN, str(mistake), 0)
+        return run_tests(folder, defect.tests)
 
 
 def main() -> int:
@@ -73,16 +77,22 @@ def main() -> int:
     wanted = [d for d in PLANTED if not chosen.names or d.name in chosen.names]
     tests = sorted({t for d in wanted for t in d.tests})
     with tempfile.TemporaryDirectory(prefix="penstock-mutant-") as scratch:
-        if run_tests(copy_to(Path(scratch)), tests) != 0:
-            print("the tests are red without any defect")
-            return 1
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        answers = list(pool.map(is_caught, wanted))
-    for defect, caught, why in answers:
-        print(f"{'caught ' if caught else 'MISSED '} {defect.name}: {defect.what}" + ("" if caught else f" ({why})"))
-    passed = sum(1 for _, caught, _ in answers if caught)
-    print(f"mutants: {passed} passed, {len(answers) - passed} failed")
-    return 0 if answers and passed == len(answers) else 1
+        without = run_tests(copy_to(Path(scratch)), tests, "-n", str(JOBS))
+    if without.status != GREEN:
+        print(f"the tests are not green without any defect: {without.said}")
+        return 1
+    passed = 0
+    with ThreadPoolExecutor(max_workers=JOBS) as pool:
+        for defect, seen in zip(wanted, pool.map(run_planted, wanted), strict=True):
+            is_caught = seen.status == RED
+            passed += is_caught
+            why = "" if is_caught else f" ({seen.said})"
+            print(
+                f"{'caught' if is_caught else 'MISSED'} {seen.seconds:5.1f} s  {defect.name}: {defect.what}{why}",
+                flush=True,
+            )
+    print(f"mutants: {passed} passed, {len(wanted) - passed} failed")
+    return 0 if wanted and passed == len(wanted) else 1
 
 
 if __name__ == "__main__":

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.mutants import core, git, judging, shell, world
+from tests.mutants.defect import Planted
 
-
-@dataclass(frozen=True)
-class Planted:
-    """One defect. `file` is relative to the package; `old` stands there exactly once."""
-
-    name: str
-    what: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
-
-PLANTED: tuple[Planted, ...] = ()
+PLANTED: tuple[Planted, ...] = (*core.PLANTED, *judging.PLANTED, *git.PLANTED, *shell.PLANTED, *world.PLANTED)

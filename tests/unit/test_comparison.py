@@ -94,6 +94,16 @@ def test_a_red_is_red_though_excused() -> None:
     assert comparison.judge_suite(run(results(a="green", b="red")), BASE, ("test_a.py::b",)).verdict == "fail"
 
 
+def test_the_quarantined_are_left_out_and_nobody_else() -> None:
+    flips = ("test_a.py::b",)
+    for status in ("red", "error", "skipped"):
+        seen = run(results(a="green", b=status), exit_status=1 if status != "skipped" else 0)
+        assert comparison.judge_suite(seen, BASE, (), flips).verdict == "pass"
+        assert comparison.judge_suite(seen, BASE, ()).verdict == "fail"
+    assert comparison.judge_suite(run(results(a="red", b="red")), BASE, (), flips).verdict == "fail"
+    assert comparison.judge_suite(run(results(b="red")), BASE, (), flips).verdict == "fail"
+
+
 @pytest.mark.parametrize(
     ("seen", "verdict", "why"),
     [

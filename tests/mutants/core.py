@@ -1,0 +1,287 @@
+"""Defects of the core: what may start, what follows a failure, when a ticket or a run is done."""
+
+from __future__ import annotations
+
+from tests.mutants.defect import Planted
+
+TICKETS = "tests/unit/test_core_histories.py::"
+RUNS = "tests/unit/test_core_run_histories.py::"
+PEOPLE = "tests/unit/test_core_people_histories.py::"
+
+STARTS = (
+    Planted(
+        "window",
+        "tickets start beyond the window",
+        "core/owed.py",
+        "if scheduling.in_flight(state) >= state.window:",
+        "if scheduling.in_flight(state) >= 99:",
+        (f"{RUNS}test_two_work_at_once_within_the_window_and_one_with_a_window_of_one",),
+    ),
+    Planted(
+        "backpressure",
+        "builders start however much is unverified",
+        "core/turns.py",
+        "return count >= limits.unverified_diffs_max or lines >= limits.unverified_lines_max",
+        "return False",
+        (f"{RUNS}test_a_cap_on_unverified_work_holds_back_builders",),
+    ),
+    Planted(
+        "red-trunk",
+        "tickets start on a red trunk that nobody repairs",
+        "core/done.py",
+        'if not gates or state.policy.baseline == "no_new_failures":',
+        "if True:",
+        (f"{RUNS}test_a_red_trunk_without_a_repair_is_a_wedge_that_names_the_gate",),
+    ),
+    Planted(
+        "resources",
+        "a resource is used beyond its capacity",
+        "core/scheduling.py",
+        "if state.resources_used.get(resource, 0) >= state.policy.resources.get(resource, 1):",
+        "if False:",
+        (f"{RUNS}test_a_resource_has_a_capacity",),
+    ),
+    Planted(
+        "dependents",
+        "dependents of a ticket that failed are freed",
+        "core/evolve.py",
+        '    if to == "done":\n        run.commit',
+        '    if to in ("done", "failed"):\n        run.commit',
+        (f"{TICKETS}test_dependents_of_the_failed_are_cancelled_down_to_the_last",),
+    ),
+    Planted(
+        "cancelled-starts",
+        "a cancelled ticket starts again",
+        "core/owed.py",
+        "        if run.cancel and not run.commit:\n            continue\n        decisions = _step",
+        "        decisions = _step",
+        (f"{PEOPLE}test_a_ticket_can_be_cancelled_wherever_it_is",),
+    ),
+    Planted(
+        "satisfied-unseen",
+        "a ticket counts as satisfied without a look",
+        "core/owed.py",
+        "    if named and green:",
+        "    if named:",
+        (f"{TICKETS}test_a_named_test_that_is_absent_on_base_tells",),
+    ),
+    Planted(
+        "drain-unbounded",
+        "a drain waits for ever",
+        "core/owed.py",
+        "if not state.draining or state.now_ms < state.drain_due_ms:",
+        "if True:",
+        (f"{PEOPLE}test_a_drain_is_bounded",),
+    ),
+    Planted(
+        "breaker",
+        "a provider that refuses for good does not stop the run",
+        "core/turns.py",
+        "return (opened, held)",
+        "return (held,)",
+        (f"{TICKETS}test_a_provider_that_refuses_for_good_stops_the_run",),
+    ),
+)
+
+FAILURES = (
+    Planted(
+        "fix-only",
+        "after a red something new is built",
+        "core/verification.py",
+        'to="fixing", reason=reason, cause=cause, evidence=evidence)',
+        'to="working", reason=reason, cause=cause, evidence=evidence)',
+        (f"{TICKETS}test_after_a_red_only_a_fix_and_it_starts_at_the_red_candidate",),
+    ),
+    Planted(
+        "fix-scope",
+        "a fix may touch everything",
+        "core/turns.py",
+        "allowed=allowed_paths(state, run) if fixing else _scope_with_tests(state, run)",
+        "allowed=() if fixing else _scope_with_tests(state, run)",
+        (f"{TICKETS}test_a_fix_is_told_nothing_new_and_its_expansion_is_set_aside",),
+    ),
+    Planted(
+        "retry-cap",
+        "retries have no cap",
+        "core/retries.py",
+        "return run.retries.get(cause, 0) < rule_for(state, cause).cap",
+        "return True",
+        (f"{TICKETS}test_crashes_have_a_cap", f"{TICKETS}test_never_right_fails_when_its_fixes_are_used_up"),
+    ),
+    Planted(
+        "attempt-cap",
+        "attempts have no cap",
+        "core/retries.py",
+        "run.attempt >= state.policy.limits.attempts_per_ticket_max",
+        "run.attempt >= 10**9",
+        (f"{TICKETS}test_attempts_have_a_cap_of_their_own",),
+    ),
+    Planted(
+        "retries-reset",
+        "a new run counts retries from nothing",
+        "core/evolve.py",
+        "run.retries = dict(state.retries_before.get(ticket.digest, {}))",
+        "run.retries = {}",
+        (f"{PEOPLE}test_retries_of_earlier_runs_count",),
+    ),
+    Planted(
+        "attempts-reset",
+        "a new run counts attempts from nothing",
+        "core/evolve.py",
+        "run.attempt = state.attempts_before.get(ticket.digest, 0)",
+        "run.attempt = 0",
+        (f"{PEOPLE}test_attempts_of_earlier_runs_count",),
+    ),
+    Planted(
+        "broken-passes",
+        "a gate that could not run counts as passed",
+        "core/verification.py",
+        'return seen.verdict == "fail" and _is_no_worse(state, run, candidate, seen)',
+        'return seen.verdict == "broken" or _is_no_worse(state, run, candidate, seen)',
+        (f"{RUNS}test_a_gate_that_the_candidate_breaks_is_its_own_red",),
+    ),
+    Planted(
+        "blame-without-control",
+        "a broken gate is the ticket's without a control run on base",
+        "core/verification.py",
+        'if seen.verdict != "broken" and not seen.missing:',
+        "if not seen.missing:",
+        (f"{RUNS}test_a_gate_that_is_broken_on_base_too_is_nobodys_and_is_run_again",),
+    ),
+    Planted(
+        "quarantine-named",
+        "a test that a ticket is to make green is quarantined",
+        "core/verification.py",
+        "if t not in (*state.asked, *state.quarantined)",
+        "if t not in (*state.quarantined,)",
+        (f"{RUNS}test_a_named_test_is_never_quarantined",),
+    ),
+    Planted(
+        "late-result",
+        "the result of a job that was lost is taken over",
+        "core/evolve.py",
+        "job = _close_job(state, event.key, event.spent if isinstance(event, e.JobCanceled) else None)",
+        "job = state.jobs.get(event.key)",
+        (f"{PEOPLE}test_a_late_result_of_a_lost_job_changes_nothing",),
+    ),
+    Planted(
+        "unwanted-result",
+        "what a cancelled turn still made is taken over",
+        "core/evolve.py",
+        "if job is None or job.ticket is None or job.unwanted:",
+        "if job is None or job.ticket is None:",
+        (f"{PEOPLE}test_what_a_cancelled_turn_still_made_is_not_taken_over",),
+    ),
+)
+
+BUDGETS = (
+    Planted(
+        "budget",
+        "budgets are not looked at",
+        "core/budget.py",
+        "if getattr(taken, field) + wanted > cap:",
+        "if False:",
+        (f"{PEOPLE}test_the_runs_budget_stops_the_run", f"{PEOPLE}test_a_tickets_budget_ends_that_ticket_only"),
+    ),
+    Planted(
+        "settle-lost",
+        "a lost job costs nothing",
+        "core/evolve.py",
+        "amount = job.reserved if spent is None else spent",
+        "amount = ZERO if spent is None else spent",
+        ("tests/integration/test_recovery.py::test_a_lost_job_is_settled_in_full",),
+    ),
+    Planted(
+        "settle-unknown",
+        "a turn that reports no usage is free",
+        "core/evolve.py",
+        "tokens=budget.assumed_tokens_per_turn if usage.tokens is None else usage.tokens,",
+        "tokens=usage.tokens or 0,",
+        (f"{PEOPLE}test_no_usage_is_charged_as_assumed",),
+    ),
+)
+
+PROOFS = (
+    Planted(
+        "witness",
+        "a change needs no test that tells",
+        "core/verification.py",
+        "return run.ticket.kind not in KINDS_THAT_TELL_NOTHING and not any(run.told_on_base)",
+        "return False",
+        (f"{TICKETS}test_a_vacuous_test_goes_back_to_work",),
+    ),
+    Planted(
+        "bases-judge",
+        "base's own tests and settings are not asked",
+        "core/verification.py",
+        " for g in specs] if candidate.judge_tree else []",
+        " for g in specs] if False else []",
+        (f"{TICKETS}test_a_change_of_control_files_is_judged_by_bases",),
+    ),
+    Planted(
+        "weakened",
+        "weakened tests are let through",
+        "core/verification.py",
+        "    if candidate.weakened:",
+        "    if False:",
+        (f"{TICKETS}test_weakening_a_test_is_refused_and_undone",),
+    ),
+    Planted(
+        "evidence-of-another-tree",
+        "evidence counts for whatever tree",
+        "core/evolve.py",
+        'return f"{gate}|{look}|{tree}|{base_tree}"',
+        'return f"{gate}|{look}"',
+        (f"{RUNS}test_a_stale_candidate_is_rebuilt_and_keeps_its_place",),
+    ),
+    Planted(
+        "evidence-misfiled",
+        "evidence is filed under an order that it does not answer",
+        "core/evolve.py",
+        'assert seen_of == (order.gate, order.look, order.tree, order.against_tree or ""), f"{job.key}: {seen_of}"',
+        "assert seen_of",
+        ("tests/integration/test_driver.py::test_evidence_of_another_tree_is_not_filed",),
+    ),
+    Planted(
+        "approval-of-another-tree",
+        "an approval holds for every tree",
+        "core/verification.py",
+        "return any(a.tree == tree and a.gate in (None, gate) for a in run.approved)",
+        "return any(a.gate in (None, gate) for a in run.approved)",
+        (f"{TICKETS}test_an_approval_of_another_tree_is_void",),
+    ),
+    Planted(
+        "lane",
+        "who is later in the lane lands first",
+        "core/owed.py",
+        "if run.live or next(iter(state.lane)) != name or turns.is_stopping(state):",
+        "if run.live or turns.is_stopping(state):",
+        (f"{RUNS}test_a_stale_candidate_is_rebuilt_and_keeps_its_place",),
+    ),
+    Planted(
+        "landing-untested",
+        "a candidate lands on a trunk that it was not tested on",
+        "core/owed.py",
+        "if candidate.base == state.trunk.commit:",
+        "if True:",
+        (f"{RUNS}test_a_stale_candidate_is_rebuilt_and_keeps_its_place",),
+    ),
+    Planted(
+        "ends-early",
+        "a run ends with jobs in flight",
+        "core/owed.py",
+        "if state.jobs or (state.paused and not stopping):",
+        "if state.paused and not stopping:",
+        (f"{TICKETS}test_one_ticket_lands",),
+    ),
+    Planted(
+        "clause",
+        "a clause of the done proof holds whatever is open",
+        "core/done.py",
+        'if run.state not in ("done", "failed", "canceled")]\n    found',
+        "if False]\n    found",
+        (f"{PEOPLE}test_only_held_tickets_left_stops_the_run_and_names_them",),
+    ),
+)
+
+PLANTED = (*STARTS, *FAILURES, *BUDGETS, *PROOFS)
