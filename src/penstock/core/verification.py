@@ -24,7 +24,7 @@ from penstock.core.policy import RISKS, FailureClass, GateSpec, Risk
 from penstock.core.retries import fail, hold, may_retry
 from penstock.core.state import State, TicketRun
 from penstock.core.tickets import KINDS_THAT_TELL_NOTHING, CommandCriterion, GateCriterion, TestCriterion
-from penstock.core.verdicts import Counts, Evidence
+from penstock.core.verdicts import Counts, Evidence, Look
 
 Decisions = tuple[Decision, ...]
 TIER_RISK: dict[str, Risk] = {"fast": "low", "medium": "boundary", "slow": "high", "formal": "high"}
@@ -145,7 +145,7 @@ def stages(state: State, run: TicketRun, candidate: CandidateFormed) -> list[lis
     specs = [g for g in state.policy.gates if g.name in run.gates]
     tiers = [[g for g in specs if g.tier == tier] for tier in ("fast", "medium", "slow", "formal")]
     plan = [[_lands(state, candidate, g, run) for g in tier] for tier in tiers if tier]
-    others = [_judge(candidate, g, run) for g in specs] if candidate.judge_tree else []
+    others = [_judge(state, candidate, g, run) for g in specs] if candidate.judge_tree else []
     if needs_witness(run) and candidate.witness_tree:
         others += [_witness(state, candidate, g) for g in witness_gates(state, candidate, specs)]
     others += criterion_needs(run, candidate.commit, candidate.tree)
@@ -167,7 +167,7 @@ def _lands(state: State, candidate: CandidateFormed, gate: GateSpec, run: Ticket
     )
 
 
-def _judge(candidate: CandidateFormed, gate: GateSpec, run: TicketRun) -> Need:
+def _judge(state: State, candidate: CandidateFormed, gate: GateSpec, run: TicketRun) -> Need:
     return Need(
         gate=gate.name,
         look="judge",
@@ -177,6 +177,7 @@ def _judge(candidate: CandidateFormed, gate: GateSpec, run: TicketRun) -> Need:
         base_tree=candidate.base_tree,
         env_tree=candidate.base_tree,
         env_commit=candidate.base,
+        ask=state.asked,
         excused=run.ticket.changes_tests,
     )
 
@@ -270,6 +271,8 @@ def _holds(state: State, run: TicketRun, candidate: CandidateFormed, seen: Evide
         return seen.verdict != "broken"
     if seen.verdict == "pending":
         return is_approved(run, candidate.tree, seen.gate)
+    if seen.verdict == "fail" and seen.look == "judge" and _turns_green_by_itself(state, candidate, seen.gate):
+        return False
     return seen.verdict == "fail" and _is_no_worse(state, run, candidate, seen)
 
 
@@ -407,11 +410,11 @@ def red(state: State, run: TicketRun, cause: FailureClass, reason: str, evidence
 
 def _judge_criteria(state: State, run: TicketRun, candidate: CandidateFormed) -> Decisions:
     """All gates hold. Is what the ticket asked for there, and does anything tell that it was not there before?"""
-    open_ones = [
-        _name_criterion(run, n)
-        for n in range(len(run.ticket.acceptance))
-        if criterion_on(state, run, n, candidate.tree) != "green"
-    ]
+    count = range(len(run.ticket.acceptance))
+    open_ones = [_name_criterion(run, n) for n in count if criterion_on(state, run, n, candidate.tree) != "green"]
+    red_by_base = [_name_criterion(run, n) for n in count if _is_red_by_base(state, run, candidate, n)]
+    red_by_base += [f"gate {g}" for g in run.ticket.repairs if _turns_green_by_itself(state, candidate, g)]
+    open_ones += [f"{name}, green only by changed tests or settings: red by base's own" for name in red_by_base]
     name = run.ticket.id
     if open_ones:
         reason = f"green, but not what was asked for yet: {'; '.join(open_ones)[:300]}"
@@ -423,6 +426,34 @@ def _judge_criteria(state: State, run: TicketRun, candidate: CandidateFormed) ->
         f"({_witness_why(state, candidate)})"
     )
     return _unfinished(state, run, Refused(ticket=name, kind="vacuous", reason=reason))
+
+
+def _is_red_by_base(state: State, run: TicketRun, candidate: CandidateFormed, n: int) -> bool:
+    """Is the criterion met by changed tests and settings alone? A test that base does not have is not judged so."""
+    criterion = run.ticket.acceptance[n]
+    if isinstance(criterion, GateCriterion):
+        return _turns_green_by_itself(state, candidate, criterion.gate)
+    if not isinstance(criterion, TestCriterion):
+        return False
+    judged = [j for g in state.policy.gates if (j := _seen(state, candidate, g.name, "judge")) and j.tests]
+    statuses = [j.asked.get(criterion.test, "absent") for j in judged]
+    file = criterion.test.split("::")[0]
+    unloadable = any(f"/{f.id}".endswith(f"/{file}") for j in judged for f in j.failed)
+    return any(s not in ("green", "absent") for s in statuses) or ("green" not in statuses and unloadable)
+
+
+def _turns_green_by_itself(state: State, candidate: CandidateFormed, gate: str) -> bool:
+    """Green as it lands, red by base's tests and settings over the same production code."""
+    judged, lands = _seen(state, candidate, gate, "judge"), _seen(state, candidate, gate, "lands")
+    if judged is None or lands is None or lands.verdict != "pass":
+        return False
+    return judged.verdict != "pass" or any(f.id not in state.quarantined for f in judged.failed)
+
+
+def _seen(state: State, candidate: CandidateFormed, gate: str, look: Look) -> Evidence | None:
+    tree = candidate.judge_tree if look == "judge" else candidate.tree
+    seq = state.looked.get(look_key(gate, look, tree, candidate.base_tree))
+    return None if seq is None else state.evidence[seq]
 
 
 def _unfinished(state: State, run: TicketRun, refused: Refused) -> Decisions:
