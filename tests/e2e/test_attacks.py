@@ -11,6 +11,7 @@ from tests.e2e.product import PYTEST, commit, events, new_repository, penstock, 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 RED_ON_TRUNK = {"tests/test_sub.py": "import calc\n\n\ndef test_sub():\n    assert calc.sub(3, 1) == 2\n"}
+UNLOADABLE_ON_TRUNK = {"tests/test_sub.py": f"from calc import sub\n{RED_ON_TRUNK['tests/test_sub.py']}"}
 NAMES_IT = "acceptance:\n  - test: tests/test_sub.py::test_sub\n"
 REPAIRS = "kind: chore\nrepairs: [tests]\n"
 CHORE = "kind: chore\n"
@@ -68,7 +69,12 @@ ATTACKS = {
     ),
     "a conftest gives the named test what it asks for": Attack(
         writing({"tests/conftest.py": "import calc\n\ncalc.sub = lambda a, b: 2\n"}),
-        *("", REPAIRS + NAMES_IT, EXCUSED, {"tests/test_sub.py": RED_ON_TRUNK["tests/test_sub.py"] + "from calc import sub\n"}),
+        *(
+            "",
+            REPAIRS + NAMES_IT,
+            EXCUSED,
+            {"tests/test_sub.py": RED_ON_TRUNK["tests/test_sub.py"] + "from calc import sub\n"},
+        ),
     ),
     "a conftest repairs trunk": Attack(
         writing({"tests/conftest.py": PASS_ALL}), "", REPAIRS, EXCUSED, {"calc.py": "def add(a, b):\n    return 0\n"}
@@ -127,3 +133,20 @@ def test_it_does_not_land(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_it_works_without_the_guard(tmp_path: Path, name: str) -> None:
     assert attack(tmp_path / "bare", ATTACKS[name], is_guarded=False)[-1] == "done"
+
+
+@pytest.mark.parametrize("where", ["output", "exception"])
+def test_terminal_escapes_of_others_are_not_passed_on(tmp_path: Path, where: str) -> None:
+    prints = "printf 'seen \\033]0;owned\\007\\033[2J'; printf 'seen \\033[2J' >&2\n"
+    raises = {
+        "test_new.py": 'def test_new():\n    raise ValueError("seen \\033[2J")\nraise ValueError("seen \\033[2J")\n'
+    }
+    agent = Attack({"output": prints, "exception": writing(raises)}[where], "")
+    attack(tmp_path / "place", agent, is_guarded=True)
+    place = tmp_path / "place"
+    outputs = [blob for blob in (place / ".git/penstock/blobs").rglob("*") if blob.is_file()]
+    assert any(b"\x1b" in blob.read_bytes() for blob in outputs)
+    for words in (["logs", "T-1"], ["status"], ["report"]):
+        end = penstock(place, *words)
+        assert "seen" in end.out or words == ["status"] or where == "output"
+        assert "\x1b" not in end.out + end.err

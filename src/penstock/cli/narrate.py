@@ -6,6 +6,7 @@ from datetime import datetime
 
 from penstock.core import events as e
 from penstock.core.state import State
+from penstock.evidence.words import plain
 
 
 def line(record: e.Record, state: State) -> str | None:
@@ -13,7 +14,7 @@ def line(record: e.Record, state: State) -> str | None:
     text = _text(record.event, state)
     if text is None:
         return None
-    return f"{datetime.fromtimestamp(record.at_ms / 1000):%H:%M:%S} {text}"
+    return f"{datetime.fromtimestamp(record.at_ms / 1000):%H:%M:%S} {plain(text)}"
 
 
 def _text(event: e.AnyEvent, state: State) -> str | None:

@@ -17,6 +17,7 @@ from penstock.core.done import what_moves
 from penstock.core.policy import FileClasses, Frozen, Landing
 from penstock.core.state import State
 from penstock.core.tables import TERMINAL
+from penstock.evidence.words import plain
 from penstock.ports import BadInput, Problem
 from penstock.wire import snapshots
 from penstock.wire.git_directory import git_directory
@@ -148,7 +149,7 @@ class TicketReader:
         """What was recorded since the last call."""
         for record in self._view.records(self._seq):
             self._seq = record.seq
-            yield from self._lines(record)
+            yield from map(plain, self._lines(record))
 
     def _lines(self, record: e.Record) -> Iterator[str]:
         event = record.event
