@@ -46,11 +46,13 @@ unlink_nested() {{
     esac; done' sh <"$GIT_DIR/others"
 }}
 while test -n "$(unlink_nested)"; do :; done
+git update-index -q --refresh >/dev/null || :
 git add --all
 git update-ref {OUT} "$(git commit-tree -p "$1" -m work "$(git write-tree)")"
 """
 """Run by `sh` in the working tree, inside the sandbox; $1 is the commit that the work started from, $2 the cap of a
-file in blocks."""
+file in blocks. The refresh is for speed: inside, files have another owner than the index says, and `add` alone would
+write every one of them anew, because objects that are borrowed read-only cannot be freshened."""
 
 
 class _Place(NamedTuple):
