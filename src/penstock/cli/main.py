@@ -79,8 +79,8 @@ def cli(directory: str | None) -> None:
 
 
 def main() -> None:
-    """Entry point: usage errors and bad input are exit 2 with every problem on stderr."""
-    from penstock.ports import AlreadyRunning, BadInput, Corrupt
+    """Entry point: what a user can mend is told without a traceback, on stderr, with the exit code of its kind."""
+    from penstock.ports import AlreadyRunning, BadInput, Corrupt, Fenced
 
     try:
         sys.exit(cli.main(standalone_mode=False, prog_name="penstock"))
@@ -96,12 +96,15 @@ def main() -> None:
     except AlreadyRunning as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except Corrupt as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(4)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (Corrupt, Fenced) as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(4)
+    except OSError as error:
+        click.echo(f"error: {error}: nothing is lost; `penstock run` continues once this is mended", err=True)
+        sys.exit(4)
 
 
 def here() -> Path:
