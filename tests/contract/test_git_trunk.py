@@ -236,6 +236,17 @@ def test_follow_prints_the_command_unless_told_otherwise(tmp_path: Path) -> None
     tell(top, story)
 
 
+def test_follow_prints_a_merge_where_the_target_went_its_own_way(tmp_path: Path) -> None:
+    top = make_repository(tmp_path / "shop")
+
+    async def story(world: World) -> None:
+        await landed_once(world, {"src/shop.py": "new\n"})
+        commit(top, {"src/cart.py": "mine\n"})
+        assert await world.trunk.follow() == "git merge penstock/main"
+
+    tell(top, story)
+
+
 def test_follow_takes_a_clean_checkout_along(tmp_path: Path) -> None:
     top = make_repository(tmp_path / "shop")
 

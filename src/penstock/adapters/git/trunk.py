@@ -117,7 +117,8 @@ class GitTrunk:
         checkout = (await self._checked_out()).get(self._target)
         if self._follows and checkout and await self._advance(checkout, refs):
             return ""
-        return f"git merge --ff-only {short}"
+        is_ahead = await self._is_ancestor(refs.target, refs.landing) if refs.target else False
+        return f"git merge --ff-only {short}" if is_ahead else f"git merge {short}"
 
     async def _advance(self, checkout: str, refs: _Refs) -> bool:
         """Fast-forward, with the user's own settings: line endings and filters are those of the checkout."""
