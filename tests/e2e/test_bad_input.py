@@ -1,6 +1,7 @@
 """Whatever is wrong with what a user wrote or where it lies: exit 2, the file, the line, the field and the fix, and
 nothing started."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,6 +121,15 @@ def refused(place: Path, *said: str) -> None:
         assert text in end.err
     assert end.out == ""
     assert not list(place.glob("**/penstock/runs/*")), "a run was begun"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a repository to somebody else")
+def test_init_names_a_repository_of_somebody_else(tmp_path: Path) -> None:
+    place = new_repository(tmp_path / "repository")
+    for path in (place, place / ".git"):
+        os.chown(path, 65_534, 65_534)
+    end = penstock(place, "init")
+    assert (end.exit_code, "belongs to another user" in end.err) == (2, True), end.err
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:

@@ -112,6 +112,9 @@ def next_steps(written: Written, is_committed: bool) -> list[str]:
 def top_of(directory: Path) -> Path:
     """Top of the working tree around `directory`. Raises `BadInput` where there is none."""
     found = git(directory, "rev-parse", "--show-toplevel")
+    if found.returncode != 0 and "dubious ownership" in found.stderr:
+        fix = 'make it yours: sudo chown -R "$(id -u)" .'
+        raise refused(str(directory), "belongs to another user, so git does not work in it", fix)
     if found.returncode != 0:
         raise refused(str(directory), "is not in a git repository", "make it one: git init")
     return Path(found.stdout.removesuffix("\n"))
