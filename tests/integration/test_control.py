@@ -59,6 +59,7 @@ async def live(place: Path, path: Path | None = None) -> AsyncIterator[Live]:
     try:
         yield Live(shell, driver, running, path)
     finally:
+        shell.log.release()
         server.close()
         driver.stop()
         await asyncio.gather(running, return_exceptions=True)

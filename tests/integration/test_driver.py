@@ -163,6 +163,7 @@ async def test_evidence_of_another_tree_is_not_filed(tmp_path: Path) -> None:
     (key,) = (key for key, order in shell.log.owed().items() if isinstance(order, e.GateOrder))
     forged = Evidence(gate="tests", look="base", tree="t-another", commit="c", verdict="pass")
     driver.tell(e.GateEnded(key=key, evidence=forged))
+    shell.gates.may_end.set()
     with pytest.raises(AssertionError, match="t-another"):
         await running
     assert forged not in [ended.evidence for ended in shell.all(e.GateEnded)]

@@ -7,10 +7,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from penstock.adapters.git.trunk import GitTrunk
+from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.events import LandOrder
-from penstock.ports import Command, Confinement
+from penstock.core.policy import FileClasses, Landing
+from penstock.ports import Command, Confinement, Fenced, ImportRefused
 from tests.contract.git_world import Confined, World, git, make_repository, open_world
 
 
@@ -40,6 +44,23 @@ async def order_of(world: World, base: str, name: str) -> LandOrder:
     return LandOrder(ticket="T-1", commit=formed.commit, tree=formed.tree, expected=base)
 
 
+def test_a_writer_that_never_took_the_fence_moves_nothing(tmp_path: Path) -> None:
+    top = make_repository(tmp_path / "shop")
+
+    async def story() -> None:
+        world = await open_world(top)
+        await world.trunk.take_fence(1)
+        base = (await world.trunk.observe()).commit
+        order = await order_of(world, base, "shop")
+        other = GitTrunk(world.facts, world.store, Landing(), FileClasses())
+        with pytest.raises(Fenced):
+            await other.land(order)
+        assert git(top, "rev-parse", "penstock/main") == base
+        assert (await world.trunk.land(order)).outcome == "landed"
+
+    asyncio.run(story())
+
+
 class Watched(Confined):
     """Says what is run inside."""
 
@@ -62,5 +83,44 @@ def test_an_agents_repository_is_read_inside_the_sandbox(tmp_path: Path) -> None
         made = await world.make({"src/shop.py": "new\n"})
         assert world.content(made.head, "src/shop.py") == "new"
         assert sandbox.inside == ["sh -c", "git upload-pack"]
+
+    asyncio.run(story())
+
+
+FORGERY = """
+set -eu
+config=$(echo '[core]' | git hash-object -w --stdin)
+tree=$(printf '100644 blob %s\\t%s\\n' "$config" "$NAME" | git mktree)
+git update-ref refs/penstock/out "$(git commit-tree -p "$1" -m work "$tree")"
+"""
+
+
+class Broken(NoSandbox):
+    """Whoever is inside has taken the place of our own commands: it writes objects that git would never make."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def wrap(self, argv: Sequence[str], confinement: Confinement, cwd: str | None = None) -> Command:
+        if argv[0] != "sh":
+            return super().wrap(argv, confinement, cwd)
+        env = {**confinement.env, "NAME": self._name}
+        return super().wrap(("sh", "-c", FORGERY, *argv[3:]), msgspec.structs.replace(confinement, env=env), cwd)
+
+
+@pytest.mark.parametrize("name", ["honest", ".git", "GIT~1"])
+def test_objects_that_git_would_never_make_are_not_taken_over(tmp_path: Path, name: str) -> None:
+    top = make_repository(tmp_path / "shop")
+
+    async def story() -> None:
+        world = await open_world(top, sandbox=Broken(name))
+        taking = world.take(await world.work())
+        if name == "honest":
+            made = await taking
+            assert world.content(made.head, name) == "[core]"
+            return
+        with pytest.raises(ImportRefused, match="hasDotgit"):
+            await taking
 
     asyncio.run(story())

@@ -101,6 +101,7 @@ async def test_after_a_death_at_any_append_the_run_ends_the_same(tmp_path: Path)
         assert repository.files(repository.trunk) == files
         assert losts(shell) == []
         assert max(Counter(owed.key for owed in shell.all(e.JobOwed)).values()) == 1
+        assert [type(r.event) for r in shell.records()[-3:]] == [e.RunConcluded, e.ReportSealed, e.RunFinished]
         assert shell.early == []
 
 

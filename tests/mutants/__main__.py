@@ -24,6 +24,8 @@ from tests.mutants.planted import PLANTED
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = 2
 WALL_S = 240
+TEST_S = 20
+"""Every test of the selections is far quicker: one that hangs has noticed too."""
 GREEN, RED = 0, 1
 """What pytest exits with; anything else says nothing about the tests."""
 
@@ -48,7 +50,19 @@ def copy_to(folder: Path) -> Path:
 def run_tests(folder: Path, tests: Sequence[str], *more: str) -> Seen:
     """Run them in the copy; its own sources come first on the path."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *more, *tests]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "--tb=no",
+        f"--timeout={TEST_S}",
+        "-p",
+        "no:cacheprovider",
+        *more,
+        *tests,
+    ]
     begun = time.monotonic()
     try:
         ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, timeout=WALL_S, check=False)

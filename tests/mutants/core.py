@@ -55,7 +55,7 @@ STARTS = (
         "core/owed.py",
         "        if run.cancel and not run.commit:\n            continue\n        decisions = _step",
         "        decisions = _step",
-        (f"{PEOPLE}test_a_ticket_can_be_cancelled_wherever_it_is",),
+        (f"{PEOPLE}test_a_cancelled_ticket_starts_nothing_while_its_jobs_end_one_by_one",),
     ),
     Planted(
         "satisfied-unseen",
@@ -280,7 +280,7 @@ PROOFS = (
         "core/done.py",
         'if run.state not in ("done", "failed", "canceled")]\n    found',
         "if False]\n    found",
-        (f"{PEOPLE}test_only_held_tickets_left_stops_the_run_and_names_them",),
+        (f"{PEOPLE}test_a_run_that_ends_with_a_ticket_open_claims_no_more_than_holds",),
     ),
 )
 

@@ -21,11 +21,11 @@ PLANTED = (
     ),
     Planted(
         "fence-look",
-        "a writer that was taken over says that somebody moved trunk",
+        "a writer that never took the fence moves trunk",
         "adapters/git/trunk.py",
         "if not self._fence or refs.fence != self._fence:",
         "if False:",
-        (f"{TRUNK}test_a_writer_without_a_fence_lands_nothing",),
+        (f"{GUARDS}test_a_writer_that_never_took_the_fence_moves_nothing",),
     ),
     Planted(
         "compare-and-swap",
@@ -48,7 +48,7 @@ PLANTED = (
         "work of another revision of the ticket counts as done",
         "adapters/git/trunk.py",
         'done.setdefault((found["ticket"], found["digest"]), commit)',
-        'done.setdefault((found["ticket"], "d" * 64), commit)',
+        'done.setdefault((found["ticket"], "0" * 64), commit)',
         (f"{TRUNK}test_done_tickets_are_read_from_trailers",),
     ),
     Planted(
@@ -84,14 +84,6 @@ PLANTED = (
         ("tests/unit/test_weakening.py::test_what_disarms_a_test_is_named",),
     ),
     Planted(
-        "forged-trailer",
-        "a title with a second paragraph forges a trailer",
-        "adapters/git/candidates.py",
-        'return " ".join(f"{order.ticket}: {order.title}".split())[:SUBJECT_CHARS_MAX]',
-        'return f"{order.ticket}: {order.title}"[:SUBJECT_CHARS_MAX]',
-        (f"{CANDIDATES}test_a_title_cannot_forge_a_trailer",),
-    ),
-    Planted(
         "expansion",
         "what is beyond the scope is taken over",
         "adapters/git/restriction.py",
@@ -113,7 +105,7 @@ PLANTED = (
         "adapters/git/intake.py",
         '"fetch.fsckObjects": "true"',
         '"fetch.fsckObjects": "false"',
-        (f"{WORKSPACES}test_a_name_that_is_git_in_disguise_is_refused",),
+        (f"{GUARDS}test_objects_that_git_would_never_make_are_not_taken_over",),
     ),
     Planted(
         "upload-pack",
@@ -125,10 +117,18 @@ PLANTED = (
     ),
     Planted(
         "hooks",
-        "hooks of the repository run when we move its refs",
+        "hooks of the repository run when its checkout follows",
         "adapters/git/commands.py",
-        '    "core.hooksPath": "/dev/null",\n    "core.fsmonitor"',
-        '    "core.fsmonitor"',
+        '{"core.hooksPath": "/dev/null", "core.fsmonitor": "false"}',
+        '{"core.fsmonitor": "false"}',
         (f"{ATTACKS}test_hooks_that_are_tracked_files_do_not_run_when_we_land",),
+    ),
+    Planted(
+        "agents-git",
+        "git is run on a directory that the agent could write",
+        "adapters/git/intake.py",
+        '"GIT_DIR": intake, "GIT_WORK_TREE": tree',
+        '"GIT_DIR": f"{tree}/.git", "GIT_WORK_TREE": tree',
+        (f"{ATTACKS}test_no_plant_runs",),
     ),
 )

@@ -112,9 +112,9 @@ PLANTED = (
         "flood",
         "a command may write without end",
         "adapters/processes.py",
-        '        if self._is_flooding():\n            return "flood"\n        if self._order.wall_ms',
-        "        if self._order.wall_ms",
-        (f"{PROCESSES}test_a_flood_is_stopped_and_cut_off",),
+        "return output > self._order.output_bytes_max or len(self._pipe)",
+        "return len(self._pipe)",
+        (f"{PROCESSES}test_a_flood_that_ended_by_itself_is_one_too",),
     ),
     Planted(
         "swept-stranger",

@@ -100,8 +100,9 @@ def test_the_quarantined_are_left_out_and_nobody_else() -> None:
         seen = run(results(a="green", b=status), exit_status=1 if status != "skipped" else 0)
         assert comparison.judge_suite(seen, BASE, (), flips).verdict == "pass"
         assert comparison.judge_suite(seen, BASE, ()).verdict == "fail"
-    assert comparison.judge_suite(run(results(a="red", b="red")), BASE, (), flips).verdict == "fail"
     assert comparison.judge_suite(run(results(b="red")), BASE, (), flips).verdict == "fail"
+    others = run(results(a="green", b="red", new="red"), exit_status=1)
+    assert comparison.judge_suite(others, BASE, (), flips).why == "1 of 3 tests is red"
 
 
 @pytest.mark.parametrize(

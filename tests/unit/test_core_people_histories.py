@@ -101,6 +101,13 @@ def test_a_drain_ends_what_runs_and_then_the_run() -> None:
     assert world.states()["A"] == "verifying"
 
 
+def test_a_run_that_ends_with_a_ticket_open_claims_no_more_than_holds() -> None:
+    world = given(ticket("A")).once(is_turn_of("A"), e.DrainAsked(who="ann")).run()
+    assert [clause.holds for clause in world.concluded().clauses] == [True, True, True, True, False]
+    assert world.concluded().clauses[4].witness.endswith(": A")
+    assert all(clause.holds for clause in given(ticket("A")).run().concluded().clauses)
+
+
 def test_a_drain_is_bounded() -> None:
     world = given(ticket("A"), limits=limits(drain_ms_max=1_000)).once(is_turn_of("A"), e.DrainAsked(who="ann")).run()
     asked = next(r.at_ms for r in world.records if isinstance(r.event, e.DrainAsked))
@@ -151,6 +158,22 @@ def test_a_ticket_can_be_cancelled_wherever_it_is(state: str) -> None:
     for record in world.records:
         after = after or isinstance(record.event, e.CancelAsked)
         assert not (after and isinstance(record.event, e.JobOwed) and record.event.ticket == "A")
+
+
+def test_a_cancelled_ticket_starts_nothing_while_its_jobs_end_one_by_one() -> None:
+    """The end of the first makes room for a gate that has not run yet."""
+    gates = tuple(GateSpec(name=name, command="pytest", digest="g" * 64) for name in ("a", "b", "c"))
+    world = given(ticket("A"), gates=gates)
+    world.begin()
+    while len([o for o in world.owed("gate") if o.look == "lands"]) < 2:
+        assert world.step()
+    world.tell(e.CancelAsked(ticket="A", who="ann"))
+    unwanted = [key for key, job in world.state.jobs.items() if job.unwanted]
+    assert len(unwanted) == 2
+    for key in unwanted:
+        world.tell(e.JobCanceled(key=key))
+    assert len([o for o in world.owed("gate") if o.look == "lands"]) == 2
+    assert world.states() == {"A": "canceled"}
 
 
 def test_a_waiting_ticket_can_be_cancelled() -> None:
