@@ -72,9 +72,7 @@ def test_a_planted_impurity_is_refused(head: str, thought: str, tmp_path: Path) 
 
 
 def test_a_pure_thought_is_not_refused(tmp_path: Path) -> None:
-    scenario = plant(
-        tmp_path, "import hashlib, json", "hashlib.sha256(json.dumps(sorted({'b', 'a'})).encode())"
-    )
+    scenario = plant(tmp_path, "import hashlib, json", "hashlib.sha256(json.dumps(sorted({'b', 'a'})).encode())")
     scenario.write_text(scenario.read_text().replace("encode())", "encode()).hexdigest()"))
     assert len(digests(scenario)) == 1
 

@@ -129,9 +129,7 @@ def _compare(clause: ClauseLine, history: History) -> ClauseLine:
 # --- clause 6 -------------------------------------------------------------------------------------------------------
 
 
-def read_seal(
-    records: Sequence[e.Record], sealed: Seals, heads: Heads | None, kept: Kept | None = None
-) -> Seal | None:
+def read_seal(records: Sequence[e.Record], sealed: Seals, heads: Heads | None, kept: Kept | None = None) -> Seal | None:
     """What clause 6 is about, and whether it holds; None where the log has no seal.
 
     The report is made anew and must be what was sealed, to the byte. Another version of Penstock may put the same
