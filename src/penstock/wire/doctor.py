@@ -17,9 +17,12 @@ from penstock.adapters.git.repository import inspect_repository
 from penstock.adapters.log_sqlite import is_safe
 from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
 from penstock.core.policy import Frozen
-from penstock.ports import BadInput
+from penstock.evidence.words import counted
+from penstock.ports import BadInput, Problem
 from penstock.settings.reader import load_settings, needs_agent
-from penstock.wire.project import find_settings, open_project
+from penstock.wire.agent_program import agent_problem
+from penstock.wire.project import Project, find_settings, open_project
+from penstock.wire.run import open_sandbox
 
 Level = Literal["ok", "warn", "bad"]
 
@@ -72,16 +75,18 @@ def _sandbox(directory: Path) -> Iterator[Finding]:
         pass
     answer = BubblewrapSandbox().probe()
     if mode == "none":
-        fix = 'remove [sandbox] mode = "none" from penstock.toml'
+        fix = 'remove mode = "none" from [sandbox] in penstock.toml'
+        fix = f"{answer}; then {fix}" if isinstance(answer, str) else fix
         yield Finding(level="warn", what="agents and gates run unconfined", fix=fix)
-    if isinstance(answer, str):
-        level: Level = "warn" if mode == "none" else "bad"
-        yield Finding(level=level, what=f"bubblewrap: {answer}", fix='install it, or set [sandbox] mode = "none"')
+    elif isinstance(answer, str):
+        yield Finding(level="bad", what=f"bubblewrap: {answer}", fix='install it, or set [sandbox] mode = "none"')
     else:
         yield Finding(level="ok", what="bubblewrap: files, network and processes are confined")
 
 
 def _repository(directory: Path) -> Iterator[Finding]:
+    if shutil.which("git") is None:
+        return
     try:
         facts = asyncio.run(inspect_repository(directory))
     except BadInput as bad:
@@ -89,17 +94,29 @@ def _repository(directory: Path) -> Iterator[Finding]:
         return
     yield Finding(level="ok", what=f"repository {facts.top}, branch {facts.target}")
     if facts.is_dirty:
-        fix = "commit them if agents should see them"
-        yield Finding(level="warn", what=f"{facts.dirty_paths} uncommitted changes take no part", fix=fix)
+        what = f"{counted(facts.dirty_paths, 'uncommitted change')}, which agents and gates do not see"
+        fix = "commit what they should see (your settings and tickets are read as they lie here)"
+        yield Finding(level="warn", what=what, fix=fix)
     try:
         project = open_project(directory)
-        problem = needs_agent(project.settings)
+        problem = needs_agent(project.settings) or _agent_out_of_sight(project)
         if problem is not None:
-            yield Finding(level="bad", what=f"{problem.file}: {problem.message}", fix=problem.fix)
+            yield _bad(problem)
         gates = ", ".join(g.name for g in project.settings.policy.gates)
         yield Finding(level="ok", what=f"penstock.toml: gates {gates}")
-        yield Finding(level="ok", what=f"{len(project.tickets().read())} tickets")
+        yield Finding(level="ok", what=counted(len(project.tickets().read()), "ticket"))
     except BadInput as bad:
-        for p in bad.problems:
-            place = f"{p.file}:{p.line}" if p.line else p.file
-            yield Finding(level="bad", what=f"{place} {p.field}: {p.message}", fix=p.fix)
+        yield from map(_bad, bad.problems)
+
+
+def _agent_out_of_sight(project: Project) -> Problem | None:
+    try:
+        return agent_problem(project.settings, open_sandbox(project), project.facts.top)
+    except BadInput:
+        return None  # there is no sandbox to look from, which is told already
+
+
+def _bad(problem: Problem) -> Finding:
+    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    what = f"{place}: [{problem.field}] {problem.message}" if problem.field else f"{place}: {problem.message}"
+    return Finding(level="bad", what=what, fix=problem.fix)

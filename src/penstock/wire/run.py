@@ -43,6 +43,7 @@ from penstock.shell.driver import Driver, Stopped
 from penstock.shell.perform import Performer, Worlds, tickets_of
 from penstock.shell.recovery import lost_jobs
 from penstock.wire import snapshots
+from penstock.wire.agent_program import require_agent
 from penstock.wire.ledger import ledger_input, ledger_of
 from penstock.wire.project import Project, open_project
 from penstock.wire.sealing import Sealer
@@ -84,6 +85,7 @@ def run_tickets(directory: Path, options: RunOptions, progress: Progress) -> End
     problem = needs_agent(project.settings)
     if problem is not None:
         raise BadInput([problem])
+    require_agent(project.settings, open_sandbox(project), project.facts.top)
     texts = choose(project.tickets().read(), options.tickets)
     epoch = project.state.acquire()
     try:
