@@ -1,12 +1,13 @@
 """Attacks that once landed something false: each is refused now, and lands where the guard is taken away."""
 
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from penstock.core import events as e
-from tests.e2e.product import PYTEST, commit, events, new_repository, penstock, quoted, records_of
+from tests.e2e.product import PYTEST, commit, events, git, live, new_repository, penstock, quoted, records_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -64,6 +65,9 @@ EXCUSED = "changes_tests: [tests/conftest.py]\n"
 NO_CONTROL = '[redgreen]\ncontrol_files = ["nothing.txt"]\n'
 ONLY_AT_THE_TOP = '[redgreen]\ntest_files = ["tests/**", "**/test_*.py"]\n'
 ATTACKS = {
+    "the named test is written to pass": Attack(
+        writing({"tests/test_sub.py": "def test_sub():\n    assert True\n"}), "", NAMES_IT, "kind: docs\n"
+    ),
     "a conftest makes the named test green": Attack(
         writing({"tests/conftest.py": PASS_ALL}), "", NAMES_IT, EXCUSED, RED_ON_TRUNK
     ),
@@ -106,6 +110,12 @@ ATTACKS = {
 
 def attack(place: Path, attack: Attack, is_guarded: bool) -> list[str]:
     """Run it; the states that its ticket went to."""
+    lay_out(place, attack, is_guarded)
+    penstock(place, "run")
+    return [moved.to for moved in events(records_of(place), e.TicketMoved)]
+
+
+def lay_out(place: Path, attack: Attack, is_guarded: bool) -> None:
     settings = (
         f"[agent]\ncommand = {quoted(f'sh {place.parent}/agent')}\n[sandbox]\nmode = 'none'\n"
         f"[gates.tests]\ncommand = {quoted(attack.gate)}\n" + ("" if is_guarded else attack.unguarded)
@@ -119,8 +129,6 @@ def attack(place: Path, attack: Attack, is_guarded: bool) -> list[str]:
     }
     (place.parent / "agent").write_text(f"{attack.agent}echo '# {place.name}' >> calc.py\n")
     commit(new_repository(place), files | attack.files)
-    penstock(place, "run")
-    return [moved.to for moved in events(records_of(place), e.TicketMoved)]
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -150,3 +158,21 @@ def test_terminal_escapes_of_others_are_not_passed_on(tmp_path: Path, where: str
         end = penstock(place, *words)
         assert "seen" in end.out or words == ["status"] or where == "output"
         assert "\x1b" not in end.out + end.err
+
+
+def test_a_writer_that_slept_through_a_take_over_lands_nothing_and_says_why(tmp_path: Path) -> None:
+    place, go = tmp_path / "place", tmp_path / "go"
+    lay_out(place, Attack(f"until test -e {go}; do sleep 0.1; done\n", ""), is_guarded=True)
+    with live(place, "run") as slept:
+        slept.until(lambda records: any(job.key.split("/")[1] == "turn" for job in events(records, e.JobStarted)))
+        slept.tell(signal.SIGSTOP)
+        (place / ".git/penstock/lock").unlink()
+        go.touch()
+        assert penstock(place, "run").exit_code == 0
+        landed = git(place, "rev-parse", "penstock/main")
+        slept.tell(signal.SIGCONT)
+        assert slept.end() == 4
+        assert "another writer" in slept.said
+        assert "Traceback" not in slept.said
+    assert git(place, "rev-parse", "penstock/main") == landed
+    assert git(place, "rev-list", "--count", "main..penstock/main") == "1"

@@ -132,10 +132,13 @@ def test_kinds_that_tell_nothing_need_no_witness() -> None:
     assert "witness" not in {order.look for order in world.owed("gate")}
 
 
-def test_a_named_test_that_is_absent_on_base_tells() -> None:
+def test_a_named_test_that_is_absent_on_base_has_to_be_red_without_the_change() -> None:
+    """The attempt writes it: that it is there proves nothing."""
     world = given(ticket("A", acceptance=(NAMED,))).run()
     assert world.moves("A") == LANDED
-    assert "witness" not in {order.look for order in world.owed("gate")}
+    assert "witness" in {order.look for order in world.owed("gate")}
+    world = given(ticket("A", acceptance=(NAMED,))).agent("A", vacuous()).run()
+    assert "vacuous" in world.refusals("A")
 
 
 def test_a_named_test_that_is_red_on_base_tells_and_is_no_red_trunk() -> None:

@@ -349,8 +349,16 @@ def _start_attempt(state: State, event: e.AttemptStarted) -> None:
 
 
 def told_on(state: State, run: TicketRun, n: int) -> bool:
-    """Is acceptance criterion `n` red or absent on trunk as it is now? Where nothing looked: as it was before."""
+    """Is acceptance criterion `n` red on trunk as it is now? Where nothing looked: as it was before.
+
+    A test that is absent tells nothing: the attempt will write it. One whose file cannot be loaded is there.
+    """
     status = criterion_on(state, run, n, state.trunk.tree)
+    criterion = run.ticket.acceptance[n]
+    if status == "absent" and isinstance(criterion, TestCriterion):
+        file = f"/{criterion.test.partition('::')[0]}"
+        plain = [state.plain.get(f"{gate.name}|{state.trunk.tree}") for gate in state.policy.gates]
+        return any(f"/{f.id}".endswith(file) for seq in plain if seq for f in state.evidence[seq].failed)
     return any(run.told_on_base[n : n + 1]) if status is None else status != "green"
 
 
