@@ -112,7 +112,7 @@ def test_what_can_be_looked_at_after_a_run(tmp_path: Path) -> None:
 
     logs = penstock(place, "logs", "A")
     assert logs.exit_code == 0
-    assert "agent ended: 1 lines in made" in logs.out and "done: landed" in logs.out
+    assert "agent ended, 1 line in made" in logs.out and "done: landed" in logs.out
     assert penstock(place, "logs", "A", "--follow").out == logs.out
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from penstock.core import events as e
 from penstock.core.state import State
-from penstock.evidence.words import plain
+from penstock.evidence.words import counted, plain
 
 
 def line(record: e.Record, state: State) -> str | None:
@@ -28,11 +28,13 @@ def _text(event: e.AnyEvent, state: State) -> str | None:
             return f"{event.ticket} {event.to}: {event.reason}"
         case e.TurnEnded():
             said = f' (said: "{event.claims[-1][:80]}")' if event.claims else ""
-            return f"{_subject(event.key)} agent {event.outcome}, {event.lines} lines{said}"
+            return f"{_subject(event.key)} agent {event.outcome}, {counted(event.lines, 'line')}{said}"
         case e.GateEnded():
             seen = event.evidence
             why = f": {seen.why}" if seen.why else ""
             return f"{_owner(event.key, state)}{seen.gate} ({seen.look}) {seen.verdict}{why}"
+        case e.JobOwed(order=e.EnvOrder()):
+            return f"setting up environment {_subject(event.key)}"
         case e.EnvEnded():
             return f"environment {_subject(event.key)} {'built' if event.ok else 'failed: ' + event.message}"
         case e.Refused():
@@ -48,7 +50,7 @@ def _text(event: e.AnyEvent, state: State) -> str | None:
         case e.Approved():
             return f"{event.ticket} approved by {event.who}: {event.reason}"
         case e.JobLost():
-            return f"lost: {event.key}: {event.reason}"
+            return f"lost: {event.key.split('/', 1)[1]}: {event.reason}"
         case e.RunConcluded():
             return f"{event.outcome}: {event.reason}"
         case _:

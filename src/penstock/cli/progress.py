@@ -109,13 +109,17 @@ class LiveTable:
         self._live.stop()
 
     def _draw(self) -> None:
-        if self._state is not None:
-            self._live.update(Group(self._tickets(self._state), _footer(self._state)), refresh=True)
+        if (state := self._state) is not None:
+            shared = [self._job(job) for job in state.jobs.values() if job.ticket is None]
+            rows = [Text(f"for all: {', '.join(shared)}", no_wrap=True, overflow="ellipsis")] if shared else []
+            self._live.update(Group(self._tickets(state), *rows, _footer(state)), refresh=True)
 
     def _tickets(self, state: State) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-        for name in ("ticket", "state", "try", "now"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis", style="dim" if name == "try" else "")
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, expand=True)
+        table.add_column("ticket", no_wrap=True, overflow="ellipsis", max_width=self._console.width // 2)
+        table.add_column("state", no_wrap=True, min_width=max(map(len, STYLES)))
+        table.add_column("try", no_wrap=True, min_width=len("try"), style="dim")
+        table.add_column("now", no_wrap=True, overflow="ellipsis", ratio=1)
         for run in _most_interesting(state):
             table.add_row(
                 run.ticket.id,
@@ -135,6 +139,8 @@ class LiveTable:
         what: str = job.order.role if isinstance(job.order, e.TurnOrder) else job.kind
         if isinstance(job.order, e.GateOrder):
             what = f"{job.order.gate} ({job.order.look})"
+        elif isinstance(job.order, e.EnvOrder):
+            what = f"environment {job.order.env}"
         return f"{what} {seconds} s"
 
 

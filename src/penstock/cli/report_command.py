@@ -38,7 +38,11 @@ def report(run: str | None, as_json: bool, as_markdown: bool, html_file: Path | 
     view = wire.open_run(here(), run)
     made = build(view.records(), kept=view.blob)
     if html_file is not None:
-        html_file.write_text(render_html(made, blob=view.blob, diff_of=view.diff_of), encoding="utf-8")
+        page = render_html(made, blob=view.blob, diff_of=view.diff_of)
+        try:
+            html_file.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(f"--html {html_file}: {error.strerror}") from None
         click.echo(f"written: {html_file}", err=True)
     if as_json:
         click.echo(to_json(made))

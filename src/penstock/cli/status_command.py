@@ -19,7 +19,8 @@ def status(run: str | None, as_json: bool) -> int:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         return 0
-    click.echo(f"run {found.run}: {found.outcome}, seq {found.seq}, trunk {found.trunk[:10]}")
+    why = f" ({found.reason})" if found.reason else ""
+    click.echo(f"run {found.run}: {found.outcome}{why}, seq {found.seq}, trunk {found.trunk[:10]}")
     width = max((len(t.id) for t in found.tickets), default=0)
     for ticket in found.tickets:
         then = f"  ->  {ticket.next}" if ticket.next else ""

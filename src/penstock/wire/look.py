@@ -17,7 +17,7 @@ from penstock.core.done import what_moves
 from penstock.core.policy import FileClasses, Frozen, Landing
 from penstock.core.state import State
 from penstock.core.tables import TERMINAL
-from penstock.evidence.words import plain
+from penstock.evidence.words import counted, plain
 from penstock.ports import BadInput, Problem
 from penstock.wire import snapshots
 from penstock.wire.git_directory import git_directory
@@ -36,7 +36,7 @@ class TicketStatus(Frozen):
 
 
 class RunStatus(Frozen):
-    """Where a run is. `outcome`: `running`, `interrupted`, or how it ended."""
+    """Where a run is. `outcome`: `running`, `interrupted`, or how it ended; `reason`: why it ended so."""
 
     run: str
     outcome: str
@@ -45,6 +45,7 @@ class RunStatus(Frozen):
     trunk: str
     window: int
     tickets: tuple[TicketStatus, ...]
+    reason: str = ""
 
 
 class RunView:
@@ -118,6 +119,7 @@ def status(directory: Path, run: str | None = None) -> RunStatus:
         trunk=state.trunk.commit,
         window=state.window,
         tickets=tuple(_ticket_status(state, name) for name in state.tickets),
+        reason=state.conclusion.reason if state.conclusion else "",
     )
 
 
@@ -129,7 +131,7 @@ def _ticket_status(state: State, name: str) -> TicketStatus:
         state=run.state,
         reason=run.reason,
         attempts=run.attempt,
-        next="" if run.state in TERMINAL else what_moves(state, name),
+        next="" if run.state in TERMINAL else what_moves(state, name, "this run has ended" if state.conclusion else ""),
         commit=run.commit,
     )
 
@@ -169,8 +171,10 @@ class TicketReader:
     def _job_end(self, record: e.Record) -> Iterator[str]:
         event = record.event
         if isinstance(event, e.TurnEnded):
-            changed = ", ".join(c.path for c in event.changes[:8]) or "nothing"
-            yield f"{record.seq:>6} agent {event.outcome}: {event.lines} lines in {changed} {event.message}"
+            changed = ", ".join(c.path for c in event.changes[:8])
+            what = f"{counted(event.lines, 'line')} in {changed}" if changed else "nothing changed"
+            why = f": {event.message}" if event.message else ""
+            yield f"{record.seq:>6} agent {event.outcome}, {what}{why}"
             yield from self._show(event.output)
         elif isinstance(event, e.GateEnded):
             seen = event.evidence
