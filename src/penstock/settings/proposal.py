@@ -38,7 +38,7 @@ TAIL = """\
 
 [budget]
 # What one run may spend; what is not written is not bounded.
-# dollars = 20
+# dollars = 20       # a turn that does not report its use is charged 0.25 (assumed_dollars_per_turn)
 # agent_minutes = 240
 
 [landing]
