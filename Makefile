@@ -35,7 +35,7 @@ demo: setup ## run the main job on the small bundled repository
 test: setup ## pass every check and every test
 	tools/system-packages
 	@$(MAKE) check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## pass what needs no run: style, types, imports
 	$(BIN)/ruff check

@@ -27,7 +27,7 @@ from tests.e2e.product import (
     tree_of,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SANDBOXES: tuple[SandboxMode, ...] = ("none", "bubblewrap")
 DEMO_S = 200

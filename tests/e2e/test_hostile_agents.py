@@ -31,7 +31,7 @@ from tests.e2e.product import (
     require,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hostile agents"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SANDBOXES: tuple[SandboxMode, ...] = ("none", "bubblewrap")
 RUN_S = 200

@@ -35,7 +35,6 @@ from tests.e2e.product import (
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.real_input,
-    pytest.mark.xdist_group("real packages"),
     pytest.mark.timeout(300),
 ]
 
