@@ -33,6 +33,7 @@ from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
 from penstock.adapters.sandbox_none import NoSandbox
 from penstock.adapters.state_directory import RunDirectory
 from penstock.core import events as e
+from penstock.core.done import what_moves
 from penstock.core.policy import FileClasses, Policy
 from penstock.core.state import State
 from penstock.core.tables import TERMINAL
@@ -361,7 +362,8 @@ def _summary(state: State, files: Sequence[Path], follow: str) -> str:
     lines = [f"{end.outcome if end else 'unfinished'}: {told}" + (f" ({end.reason})" if end else "")]
     for name, run_of in state.tickets.items():
         if run_of.state not in TERMINAL or run_of.state == "failed":
-            lines.append(f"  {name} {run_of.state}: {run_of.reason}" + (f" -> {run_of.frees}" if run_of.frees else ""))
+            why = run_of.reason or what_moves(state, name)
+            lines.append(f"  {name} {run_of.state}: {why}" + (f" -> {run_of.frees}" if run_of.frees else ""))
     if state.trunk.commit != state.first_trunk:
         lines.append(
             f"landed on {state.landing_ref.removeprefix('refs/heads/')}"
