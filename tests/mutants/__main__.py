@@ -68,8 +68,9 @@ def run_tests(folder: Path, tests: Sequence[str], *more: str) -> Seen:
         ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, timeout=WALL_S, check=False)
     except subprocess.TimeoutExpired:
         return Seen(RED, f"not done after {WALL_S} s", WALL_S)
-    last = " ".join(ended.stdout.decode(errors="replace").splitlines()[-1:])
-    return Seen(ended.returncode, f"exit {ended.returncode}: {last}", time.monotonic() - begun)
+    lines = ended.stdout.decode(errors="replace").splitlines()
+    told = "; ".join([line for line in lines if line.startswith(("FAILED", "ERROR"))] + lines[-1:])
+    return Seen(ended.returncode, f"exit {ended.returncode}: {told}", time.monotonic() - begun)
 
 
 def run_planted(defect: Planted) -> Seen:

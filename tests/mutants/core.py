@@ -63,7 +63,7 @@ STARTS = (
         "core/owed.py",
         "    if named and green:",
         "    if named:",
-        (f"{TICKETS}test_a_named_test_that_is_absent_on_base_tells",),
+        (f"{TICKETS}test_a_named_test_that_is_absent_on_base_has_to_be_red_without_the_change",),
     ),
     Planted(
         "drain-unbounded",
