@@ -206,8 +206,8 @@ PROOFS = (
         "witness",
         "a change needs no test that tells",
         "core/verification.py",
-        "return run.ticket.kind not in KINDS_THAT_TELL_NOTHING and not any(run.told_on_base)",
-        "return False",
+        "if not needs_witness(run",
+        "if True or not needs_witness(run",
         (f"{TICKETS}test_a_vacuous_test_goes_back_to_work",),
     ),
     Planted(
@@ -229,9 +229,9 @@ PROOFS = (
     Planted(
         "evidence-of-another-tree",
         "evidence counts for whatever tree",
-        "core/evolve.py",
-        'return f"{gate}|{look}|{tree}|{base_tree}"',
-        'return f"{gate}|{look}"',
+        "core/verification.py",
+        "return state.looked.get(look_key(need.gate, need.look, need.tree, need.base_tree))",
+        'return next((n for k, n in state.looked.items() if k.startswith(f"{need.gate}|{need.look}|")), None)',
         (f"{RUNS}test_a_stale_candidate_is_rebuilt_and_keeps_its_place",),
     ),
     Planted(
@@ -244,10 +244,10 @@ PROOFS = (
     ),
     Planted(
         "approval-of-another-tree",
-        "an approval holds for every tree",
-        "core/verification.py",
-        "return any(a.tree == tree and a.gate in (None, gate) for a in run.approved)",
-        "return any(a.gate in (None, gate) for a in run.approved)",
+        "an approval holds for whatever tree the ticket has",
+        "core/evolve.py",
+        "run.approved = (*run.approved, event)",
+        'run.approved = (e.Approved(ticket="", who="", reason="", tree=run.candidate.tree if run.candidate else ""),)',
         (f"{TICKETS}test_an_approval_of_another_tree_is_void",),
     ),
     Planted(
