@@ -131,7 +131,7 @@ def test_its_start_is_told(desk: Desk) -> None:
         (70, "crashed"),
         (75, "provider_transient"),
         (77, "provider_terminal"),
-        (127, "crashed"),
+        (127, "infra"),
     ],
 )
 def test_the_exit_status_says_how_it_ended(desk: Desk, status: int, outcome: str) -> None:

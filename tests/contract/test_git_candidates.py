@@ -279,3 +279,23 @@ def test_a_diff_is_cut_off_where_nobody_reads_on(top: Path) -> None:
         assert b"+mine" in await world.candidates.diff(base, await work_on(world, base, {SHOP: "mine\n"}))
 
     tell(top, story)
+
+
+def test_production_code_that_begins_to_speak_of_the_runner_is_named(top: Path) -> None:
+    async def story(world: World, base: str) -> None:
+        head = await work_on(world, base, {"src/shop.py": "import sys\nTESTED = 'pytest' in sys.modules\n"})
+        assert (await world.form(head, base)).meddling == ("src/shop.py",)
+        honest = await work_on(world, base, {"src/shop.py": "new\n", "tests/test_new.py": "import pytest\n"})
+        assert (await world.form(honest, base)).meddling == ()
+
+    tell(top, story)
+
+
+def test_where_production_code_always_spoke_of_the_runner_it_may_go_on(top: Path) -> None:
+    commit(top, {"src/plugin.py": "import pytest\n"})
+
+    async def story(world: World, base: str) -> None:
+        head = await work_on(world, base, {"src/shop.py": "import pytest\n"})
+        assert (await world.form(head, base)).meddling == ()
+
+    tell(top, story)

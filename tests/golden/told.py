@@ -11,7 +11,7 @@ from penstock.core import events as e
 from penstock.core.digest import digest_of, digest_of_bytes
 from penstock.core.policy import BudgetCaps, BudgetPolicy, EnvSpec, GateSpec, Limits, Policy, Spend
 from penstock.core.tickets import Ticket
-from penstock.core.verdicts import Counts, Evidence, FailedTest, Look, Verdict
+from penstock.core.verdicts import Counts, Evidence, FailedTest, Look, TestStatus, Verdict
 from penstock.evidence.proof import head_after
 from penstock.evidence.report import sealed_bytes
 
@@ -218,10 +218,12 @@ class Told:
 
     # --- whole stories ----------------------------------------------------------------------------------------------
 
-    def baseline(self) -> Told:
+    def baseline(self, asked: dict[str, TestStatus] | None = None) -> Told:
         self.env()
         self.gate(None, "lint", "base", why="", seconds=1)
-        self.gate(None, "tests", "base", why="29 tests are green", counts=Counts(green=29), tests="5" * 64)
+        self.gate(
+            None, "tests", "base", why="29 tests are green", counts=Counts(green=29), tests="5" * 64, asked=asked or {}
+        )
         return self
 
     def verify(self, name: str) -> Told:

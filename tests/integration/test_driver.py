@@ -117,6 +117,24 @@ async def test_what_arrives_during_a_commit_goes_into_the_next_one_together(tmp_
     await running
 
 
+@told
+async def test_who_asks_is_answered_when_it_is_durable(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    shell.agent.may_end.clear()
+    driver = shell.driver()
+    running = asyncio.create_task(driver.run(shell.first()))
+    await until(shell.agent.begun.wait(), running)
+    shell.log.hold()
+    asked = asyncio.create_task(driver.ask(e.ResumeAsked(who="ann")))
+    await until(shell.log.entered.wait(), running)
+    was_answered = asked.done()
+    shell.log.release()
+    assert await asked == shell.log.head()[0]
+    assert not was_answered
+    shell.agent.may_end.set()
+    await running
+
+
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ PLANTED = (
         "shell/driver.py",
         f"        {APPEND}\n        self._answer(seqs)\n",
         f"        self._answer(seqs)\n        {APPEND}\n",
-        (f"{CONTROL}test_a_command_is_durable_before_it_is_answered",),
+        (f"{DRIVER}test_who_asks_is_answered_when_it_is_durable",),
     ),
     Planted(
         "begun-twice",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from penstock.core import events as e
-from penstock.core.comparison import Judgement
+from penstock.core.comparison import Judgement, judge_exit
+from penstock.core.criteria import files_of
 from penstock.core.policy import RetryRule
 from penstock.core.tickets import CommandCriterion, TestCriterion
 from tests.model.agents import (
@@ -323,3 +324,37 @@ def test_approving_a_ticket_whose_dependency_failed_does_not_let_it_work() -> No
     world.once(lambda r: isinstance(r.event, e.TicketMoved) and r.event.to == "held", lambda w: w.approve("B")).run()
     assert world.states() == {"A": "failed", "B": "held", "C": "done"}
     assert world.end_as == ("stopped", 3)
+
+
+# --- a command that the work itself changes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        ("sh bin/check.sh", {"sh", "bin/check.sh"}),
+        ("X=1 ./check | grep -q done", {"check", "grep"}),
+        (
+            ".venv/bin/python -m pytest 'tests/test_a.py::test_b'",
+            {".venv/bin/python", "-m", "pytest", "tests/test_a.py"},
+        ),
+        ("grep right src/a.py && true", {"grep", "true"}),
+    ],
+)
+def test_what_a_command_runs_is_known_by_its_words(command: str, files: set[str]) -> None:
+    assert files_of(CommandCriterion(command=command)) == files
+
+
+def test_a_command_that_runs_what_the_work_changed_does_not_tell_by_itself() -> None:
+    """`sh src/a.py` is red on base and green on the candidate, because the candidate wrote it."""
+
+    def sight(order: e.GateOrder, files: Files) -> Judgement:
+        return judge_exit(0 if files.get("src/a.py") == "right" else 1)
+
+    def end(command: str, test: str | None) -> str:
+        world = given(ticket("A", acceptance=(CommandCriterion(command=command),))).gate("A#1", sight)
+        return world.agent("A", writes("right", test)).run().states()["A"]
+
+    assert end("grep right src/a.py", None) == "done"
+    assert end("sh src/a.py", None) != "done"
+    assert end("sh src/a.py", "tells") == "done"

@@ -313,6 +313,8 @@ class CandidateFormed(Event, tag="candidate_formed"):
     """Test files added or changed by the candidate."""
     weakened: tuple[str, ...] = ()
     """Base tests whose syntax tree, decorators or fixtures changed: `tests/test_a.py::test_b`."""
+    meddling: tuple[str, ...] = ()
+    """Production files that now speak of the test runner, where base's production code never did."""
     pending_markers: int = 0
     envs: dict[str, Digest] = {}
     control_digest: Digest = ""

@@ -12,9 +12,10 @@ from typing import assert_never, cast
 import msgspec
 
 from penstock.core import events as e
+from penstock.core.criteria import told_on
 from penstock.core.policy import Policy, Spend
 from penstock.core.scheduling import push_ready, refresh_head, signature_of
-from penstock.core.state import Job, State, TicketRun
+from penstock.core.state import Job, State, TicketRun, look_key
 from penstock.core.tables import ACTIVE, OPEN, TERMINAL, require_move
 from penstock.core.tickets import TestCriterion, Ticket
 from penstock.core.verdicts import Evidence
@@ -277,11 +278,6 @@ def _file_evidence(state: State, job: Job, evidence: Evidence) -> None:
     state.looked[look_key(evidence.gate, evidence.look, evidence.tree, evidence.base_tree or "")] = seq
 
 
-def look_key(gate: str, look: str, tree: str, base_tree: str) -> str:
-    """Where the evidence of a look is filed: one tree, seen in one way against one base, is never verified twice."""
-    return f"{gate}|{look}|{tree}|{base_tree}"
-
-
 def _landed(state: State, job: Job, event: e.LandEnded) -> None:
     assert isinstance(job.order, e.LandOrder)
     run = state.tickets[job.order.ticket]
@@ -346,44 +342,6 @@ def _start_attempt(state: State, event: e.AttemptStarted) -> None:
     if left is not None:
         run.head, run.head_lines, run.base, run.adopted = left.head, left.lines, left.base, True
     run.told_on_base = tuple(told_on(state, run, n) for n in range(len(run.ticket.acceptance)))
-
-
-def told_on(state: State, run: TicketRun, n: int) -> bool:
-    """Is acceptance criterion `n` red on trunk as it is now? Where nothing looked: as it was before.
-
-    A test that is absent tells nothing: the attempt will write it. One whose file cannot be loaded is there.
-    """
-    status = criterion_on(state, run, n, state.trunk.tree)
-    criterion = run.ticket.acceptance[n]
-    if status == "absent" and isinstance(criterion, TestCriterion):
-        file = f"/{criterion.test.partition('::')[0]}"
-        plain = [state.plain.get(f"{gate.name}|{state.trunk.tree}") for gate in state.policy.gates]
-        return any(f"/{f.id}".endswith(file) for seq in plain if seq for f in state.evidence[seq].failed)
-    return any(run.told_on_base[n : n + 1]) if status is None else status != "green"
-
-
-def criterion_on(state: State, run: TicketRun, n: int, tree: str) -> str | None:
-    """Status of criterion `n` on `tree`: `green`, something else, or None where nothing looked."""
-    criterion = run.ticket.acceptance[n]
-    if isinstance(criterion, TestCriterion):
-        statuses = [
-            state.evidence[seq].asked.get(criterion.test, "absent")
-            for gate in state.policy.gates
-            if (seq := state.plain.get(f"{gate.name}|{tree}")) and state.evidence[seq].tests is not None
-        ]
-        found = [s for s in statuses if s != "absent"]
-        return found[0] if found else ("absent" if statuses else None)
-    gate = criterion_gate(run.ticket, n)
-    seq = state.looked.get(look_key(gate, "criterion", tree, "")) or state.plain.get(f"{gate}|{tree}")
-    if seq is None:
-        return None
-    return "green" if state.evidence[seq].verdict == "pass" else state.evidence[seq].verdict
-
-
-def criterion_gate(ticket: Ticket, n: int) -> str:
-    """Gate name of criterion `n`: the one it names, or the ad-hoc one of its command."""
-    criterion = ticket.acceptance[n]
-    return criterion.gate if criterion.__struct_config__.tag == "gate" else f"{ticket.id}#{n + 1}"  # type: ignore[union-attr]
 
 
 def _owe(state: State, event: e.JobOwed) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.core import done, scheduling, turns, verification
 from penstock.core.budget import over_run_budget, reservation
+from penstock.core.criteria import criterion_on
 from penstock.core.events import (
     AttemptEnded,
     Decision,
@@ -21,7 +22,6 @@ from penstock.core.events import (
     TicketMoved,
     WindowChanged,
 )
-from penstock.core.evolve import criterion_on
 from penstock.core.jobs import owe, owe_gate
 from penstock.core.policy import GateSpec
 from penstock.core.retries import fail, hold

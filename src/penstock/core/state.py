@@ -189,3 +189,13 @@ class State(msgspec.Struct):
     def ticket(self, name: str) -> TicketRun:
         """The ticket of that id; unknown ids are a bug of the caller."""
         return self.tickets[name]
+
+
+def look_key(gate: str, look: str, tree: str, base_tree: str) -> str:
+    """Where the evidence of a look is filed: one tree, seen in one way against one base, is never verified twice."""
+    return f"{gate}|{look}|{tree}|{base_tree}"
+
+
+def is_approved(run: TicketRun, tree: str, gate: str | None = None) -> bool:
+    """Did a person vouch for exactly this tree (and gate)?"""
+    return any(a.tree == tree and a.gate in (None, gate) for a in run.approved)

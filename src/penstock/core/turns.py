@@ -11,13 +11,14 @@ from penstock.core.events import (
     Refused,
     Role,
     TicketMoved,
+    TicketStateName,
     TurnEnded,
     TurnOrder,
 )
 from penstock.core.jobs import owe, owe_env
 from penstock.core.policy import FailureClass
 from penstock.core.retries import fail, hold
-from penstock.core.state import State, TicketRun
+from penstock.core.state import State, TicketRun, is_approved
 
 Decisions = tuple[Decision, ...]
 CAUSE_OF: dict[str, FailureClass] = {
@@ -43,6 +44,8 @@ def work(state: State, run: TicketRun, role: Role) -> Decisions:
         return (start_attempt(state, run),)
     if run.adopted and role == "build" and run.turns == 0:
         return (TicketMoved(ticket=run.ticket.id, to="verifying", reason="work that an earlier run left"),)
+    if run.candidate is not None and is_approved(run, run.candidate.tree):
+        return (TicketMoved(ticket=run.ticket.id, to="verifying", reason="a person vouched for what it has"),)
     most = state.policy.limits.turns_per_attempt_max
     if run.turns >= most:
         return fail(state, run, "no_progress", f"{run.turns} turns in one attempt and not done")
@@ -171,7 +174,10 @@ def _accept(state: State, run: TicketRun, turn: TurnEnded, role: Role) -> Decisi
     if turn.is_empty or unchanged:
         reason = "the turn changed nothing" + ("" if not turn.set_aside else " that may be changed")
         refused = Refused(ticket=name, kind="no_change", reason=reason, salvage=turn.salvage)
-        return (*widening, refused, *fail(state, run, "no_progress", reason))
+        # What is green and only not proven waits for a person; what never was has failed.
+        exhausted: TicketStateName = "held" if run.candidate is not None else "failed"
+        asked = f"{reason}; before that: {run.reason}"[:400] if run.candidate is not None else reason
+        return (*widening, refused, *fail(state, run, "no_progress", asked, exhausted=exhausted))
     reason = f"{role} turn {run.turns} of attempt {run.attempt} ended"
     if role == "fix" and turn.set_aside:
         if run.retries.get("expansion", 0) >= state.policy.retries["expansion"].cap:

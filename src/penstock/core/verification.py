@@ -6,6 +6,7 @@ a crash, a late result or a rebuilt lane need no special case: what is missing i
 
 from __future__ import annotations
 
+from penstock.core.criteria import criterion_gate, criterion_on, needs_witness
 from penstock.core.digest import digest_of
 from penstock.core.done import awaits_tickets, repairing
 from penstock.core.events import (
@@ -17,13 +18,12 @@ from penstock.core.events import (
     TestQuarantined,
     TicketMoved,
 )
-from penstock.core.evolve import criterion_gate, criterion_on, look_key
 from penstock.core.jobs import Need, owe, owe_gate
 from penstock.core.paths import matches
 from penstock.core.policy import RISKS, FailureClass, GateSpec, Risk
 from penstock.core.retries import fail, hold, may_retry
-from penstock.core.state import State, TicketRun
-from penstock.core.tickets import KINDS_THAT_TELL_NOTHING, CommandCriterion, GateCriterion, TestCriterion
+from penstock.core.state import State, TicketRun, is_approved, look_key
+from penstock.core.tickets import CommandCriterion, GateCriterion, TestCriterion
 from penstock.core.verdicts import Counts, Evidence, Look
 
 Decisions = tuple[Decision, ...]
@@ -45,8 +45,9 @@ def verify(state: State, run: TicketRun) -> Decisions:
         return refusal
     if run.risk_tree != candidate.tree:
         return (assess_risk(state, run, candidate),)
-    if candidate.envs != state.tree_envs.get(candidate.base_tree, {}) and not is_approved(run, candidate.tree):
-        return (hold(run, "the change touches the inputs of an environment: new code would run with the network"),)
+    doubt = _doubt(state, candidate)
+    if doubt and not is_approved(run, candidate.tree):
+        return (hold(run, doubt),)
     for stage in stages(state, run, candidate):
         answer = _look(state, run, candidate, stage)
         if answer is not None:
@@ -98,6 +99,16 @@ def _refuse_unseen(state: State, run: TicketRun, candidate: CandidateFormed) -> 
     return ()
 
 
+def _doubt(state: State, candidate: CandidateFormed) -> str:
+    """What no gate can settle, so that a person must look; empty where there is nothing of the kind."""
+    if candidate.envs != state.tree_envs.get(candidate.base_tree, {}):
+        return "the change touches the inputs of an environment: new code would run with the network"
+    if candidate.meddling:
+        named = ", ".join(candidate.meddling[:5])
+        return f"production code that speaks of the test runner runs in its process and could play it: {named}"
+    return ""
+
+
 def assess_risk(state: State, run: TicketRun, candidate: CandidateFormed) -> RiskAssessed:
     """The risk class that the change earns, and the gates that come with it."""
     rules, why = state.policy.risk, []
@@ -146,7 +157,7 @@ def stages(state: State, run: TicketRun, candidate: CandidateFormed) -> list[lis
     tiers = [[g for g in specs if g.tier == tier] for tier in ("fast", "medium", "slow", "formal")]
     plan = [[_lands(state, candidate, g, run) for g in tier] for tier in tiers if tier]
     others = [_judge(state, candidate, g, run) for g in specs] if candidate.judge_tree else []
-    if needs_witness(run) and candidate.witness_tree:
+    if needs_witness(run, candidate) and candidate.witness_tree:
         others += [_witness(state, candidate, g) for g in witness_gates(state, candidate, specs)]
     others += criterion_needs(run, candidate.commit, candidate.tree)
     return [*plan, others] if others else plan
@@ -221,11 +232,6 @@ def criterion_needs(run: TicketRun, commit: str, tree: str) -> list[Need]:
     ]
 
 
-def needs_witness(run: TicketRun) -> bool:
-    """Must a new test tell, because nothing that the ticket names does?"""
-    return run.ticket.kind not in KINDS_THAT_TELL_NOTHING and not any(run.told_on_base)
-
-
 def _base_evidence(state: State, gate: str, tree: str, per_test: bool = False) -> Evidence | None:
     seq = state.plain.get(f"{gate}|{tree}")
     seen = state.evidence[seq] if seq is not None else None
@@ -297,11 +303,6 @@ def _is_red_alike(seen: Evidence, base: Evidence, fewer: bool = False) -> bool:
 
 def _reds(counts: Counts) -> int:
     return counts.red + counts.error
-
-
-def is_approved(run: TicketRun, tree: str, gate: str | None = None) -> bool:
-    """Did a person vouch for exactly this tree (and gate)?"""
-    return any(a.tree == tree and a.gate in (None, gate) for a in run.approved)
 
 
 # --- blame ----------------------------------------------------------------------------------------------------------
@@ -419,7 +420,7 @@ def _judge_criteria(state: State, run: TicketRun, candidate: CandidateFormed) ->
     if open_ones:
         reason = f"green, but not what was asked for yet: {'; '.join(open_ones)[:300]}"
         return _unfinished(state, run, Refused(ticket=name, kind="criteria_open", reason=reason))
-    if not needs_witness(run) or is_approved(run, candidate.tree) or tells(state, run, candidate):
+    if not needs_witness(run, candidate) or is_approved(run, candidate.tree) or tells(state, run, candidate):
         return (TicketMoved(ticket=name, to="landing", reason="every gate and criterion holds"),)
     reason = (
         "nothing tells that the change does what was asked: add a test that fails without it "
@@ -461,14 +462,22 @@ def _unfinished(state: State, run: TicketRun, refused: Refused) -> Decisions:
         move = TicketMoved(ticket=run.ticket.id, to="working", reason=refused.reason[:400], cause="no_progress")
         return (refused, move)
     if refused.kind == "vacuous":
-        return (refused, hold(run, refused.reason))
+        return (refused, hold(run, f"{refused.reason}; if nothing can, approve it or say `kind: refactor`"))
     return (refused, *fail(state, run, "no_progress", refused.reason))
 
 
 def tells(state: State, run: TicketRun, candidate: CandidateFormed) -> bool:
-    """Is there a witness: a new test that is red on base's production code?"""
+    """Is there a witness: a new test that is red on base's production code, or a gate that the ticket repaired?"""
+    if any(_is_repaired(state, candidate, gate) for gate in run.ticket.repairs):
+        return True
     keys = (look_key(g.name, "witness", candidate.witness_tree, candidate.base_tree) for g in state.policy.gates)
     return any(state.evidence[state.looked[key]].verdict == "pass" for key in keys if key in state.looked)
+
+
+def _is_repaired(state: State, candidate: CandidateFormed, gate: str) -> bool:
+    """A gate that was red on base and passes on the candidate tells, whoever wrote its tests."""
+    base, lands = _base_evidence(state, gate, candidate.base_tree), _seen(state, candidate, gate, "lands")
+    return base is not None and base.verdict == "fail" and lands is not None and lands.verdict == "pass"
 
 
 def _witness_why(state: State, candidate: CandidateFormed) -> str:

@@ -198,8 +198,9 @@ def approval_of(story: TicketStory, tree: str, before: int, gate: str | None = N
 def find_witness(history: History, story: TicketStory, landed: LandedStory) -> Witness:
     """What tells that the change does what was asked: the strongest that the log has."""
     return (
-        _telling_criterion(history, story, landed)
-        or _telling_test(history, story, landed)
+        _telling_test(history, story, landed)
+        or _telling_criterion(history, story, landed)
+        or _telling_repair(history, story, landed)
         or _approved(story, landed)
         or _tells_nothing(story)
         or Witness("none", "nothing tells that it does what was asked")
@@ -211,6 +212,8 @@ def _telling_criterion(history: History, story: TicketStory, landed: LandedStory
     for n, criterion in enumerate(story.ticket.acceptance):
         after = criterion_on(history, story, n, landed.order.tree, landed.seq)
         before = _criterion_before(history, story, n, attempts[-1]) if attempts else None
+        if before is not None and before.word == "absent" and not _is_unloadable(history, criterion, before):
+            continue  # the attempt wrote it: only a witness tells
         if after and before and after.word == "green" and before.word != "green":
             text = (
                 f"{name_criterion(criterion)} was {before.word} on base (seq {before.seq}) "
@@ -218,6 +221,26 @@ def _telling_criterion(history: History, story: TicketStory, landed: LandedStory
             )
             return Witness("criterion", text, (before.seq, after.seq))
     return None
+
+
+def _telling_repair(history: History, story: TicketStory, landed: LandedStory) -> Witness | None:
+    candidate = landed_candidate(story)
+    if candidate is None:
+        return None
+    for gate in story.ticket.repairs:
+        base = history.latest_plain(gate, candidate.base_tree, landed.seq)
+        after = history.latest_plain(gate, landed.order.tree, landed.seq)
+        if base and after and (base.seen.verdict, after.seen.verdict) == ("fail", "pass"):
+            text = f"gate {gate} was red on base (seq {base.seq}) and passes on what landed (seq {after.seq})"
+            return Witness("criterion", text, (base.seq, after.seq))
+    return None
+
+
+def _is_unloadable(history: History, criterion: Criterion, before: Status) -> bool:
+    """Is the test there, in a file that cannot be loaded?"""
+    file = f"/{criterion.test.partition('::')[0]}" if isinstance(criterion, TestCriterion) else ""
+    runs = (run for run in history.gate_runs if run.seq == before.seq)
+    return any(f"/{failed.id}".endswith(file) for run in runs for failed in run.seen.failed if file)
 
 
 def _criterion_before(history: History, story: TicketStory, n: int, attempt_seq: int) -> Status | None:

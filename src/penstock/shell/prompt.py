@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from penstock.core.criteria import criterion_gate
 from penstock.core.events import TurnOrder
-from penstock.core.evolve import criterion_gate
 from penstock.core.policy import Policy
 from penstock.core.tickets import (
     KINDS_THAT_TELL_NOTHING,

@@ -9,6 +9,7 @@ import secrets
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -120,19 +121,22 @@ async def _run(
     place = None if options.new else project.state.newest_run(is_unfinished)
     place = place or project.state.make_run(clock.now_ms())
     blobs = FileBlobs(project.state.blobs)
-    exists = place.log.exists()
-    log = SqliteLog.open_writer(place.log, epoch) if exists else SqliteLog.create(place.log, place.run, epoch)
-    with contextlib.closing(log):
-        is_new = log.head()[0] == 0
-        state = State() if is_new else snapshots.restore(log)
+    with contextlib.ExitStack() as open_things:
+        log = SqliteLog.open_writer(place.log, epoch) if place.log.exists() else None
+        if log is not None:
+            open_things.callback(log.close)
+        state = State() if log is None else snapshots.restore(log)
         wired = await wire_ports(project, place, blobs, state.landing_ref)
         await wired.trunk.take_fence(epoch)
         performer = Performer(wired, state)
         first = (
             await _begin(project, options, wired, performer, place.run, texts)
-            if is_new
+            if state.seq == 0
             else await _continue(project, wired, performer, state, epoch, texts, progress)
         )
+        if log is None:  # only now: a start that is refused leaves no run behind
+            log = SqliteLog.create(place.log, place.run, epoch)
+            open_things.callback(log.close)
         sealer = Sealer(log, blobs, place.path)
         driver = Driver(
             state=state,
@@ -141,7 +145,7 @@ async def _run(
             performer=performer,
             seal=sealer.seal,
             observers=(progress.observe, Teller(project, place.run).observe),
-            save=lambda s: snapshots.save(log, s),
+            save=partial(snapshots.save, log),
         )
         try:
             await _drive(driver, first, place.control, progress)

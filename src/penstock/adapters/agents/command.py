@@ -28,6 +28,8 @@ REPORT_AT = "/run/penstock/agent"
 """Where the report's directory appears inside a sandbox."""
 
 EX_TEMPFAIL, EX_NOPERM = 75, 77
+NOT_RUNNABLE = (126, 127)
+"""A shell's word for a program that cannot be executed or found: nobody worked, so no attempt is used."""
 """Exit statuses of sysexits.h: the provider could not just now, the provider will not."""
 STDERR_BYTES_MAX = 2_000
 STDERR_LINES_MAX = 8
@@ -108,7 +110,8 @@ def _exited(report: AgentReport, said: Said, stderr: Path) -> AgentReport:
         return msgspec.structs.replace(report, outcome="provider_transient", message=message)
     if status == EX_NOPERM:
         return msgspec.structs.replace(report, outcome="provider_terminal", message=message)
-    return msgspec.structs.replace(report, outcome="crashed", message=message)
+    outcome = "infra" if status in NOT_RUNNABLE else "crashed"
+    return msgspec.structs.replace(report, outcome=outcome, message=message)
 
 
 def _joined(what: str, words: str) -> str:

@@ -12,17 +12,20 @@ byte what lands. Four trees come of one order:
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 from penstock.adapters.git.commands import GitFailed, as_text, shown
 from penstock.adapters.git.store import Classified, Entry, Store, classified, file_changes
 from penstock.core.events import CandidateConflicted, CandidateFailed, CandidateFormed, MergeOrder
-from penstock.core.paths import control_digest, excuses, matches
+from penstock.core.paths import classify, control_digest, excuses, matches
 from penstock.core.policy import FileClasses, Landing
 from penstock.core.weakening import changed_tests
 
 DIFF_BYTES_MAX = 1_000_000
 SUBJECT_CHARS_MAX = 200
+SPEAKS_OF_RUNNER_GREP = "pytest|PYTEST_|PENSTOCK_|penstock_verdicts"
+SPEAKS_OF_RUNNER = re.compile(SPEAKS_OF_RUNNER_GREP.encode())
 
 
 class GitCandidates:
@@ -96,6 +99,7 @@ class GitCandidates:
             witness_tree=await self._store.tree_of(witness) if witness else "",
             witness_files=tuple(map(shown, witness_files)),
             weakened=await self._weakened(order, changes),
+            meddling=await self._meddling(order, changes),
             pending_markers=await self._store.added_markers(order.onto, tree),
             control_digest=control_digest(self._files, {path: entry.oid for path, entry in entries.items()}),
         )
@@ -138,6 +142,19 @@ class GitCandidates:
             tests = await asyncio.to_thread(changed_tests, change.path, base or b"", now)
             found += [test for test in tests if not excuses(order.changes_tests, change.path, test)]
         return tuple(map(shown, found))
+
+    async def _meddling(self, order: MergeOrder, changes: Classified) -> tuple[str, ...]:
+        """Production code that has no business with the test runner runs in its process, and could play it."""
+        touched = [c for c, kind in changes if kind == "production" and c.new is not None and c.path.endswith(".py")]
+        sources = await self._store.read_blobs(c.new.oid for c in touched if c.new is not None)
+        found = [shown(c.path) for c in touched if c.new is not None and SPEAKS_OF_RUNNER.search(sources[c.new.oid])]
+        if not found:
+            return ()
+        listed = await self._store.git.ask(
+            "grep", "-l", "-z", "-E", "-e", SPEAKS_OF_RUNNER_GREP, order.onto, "--", "*.py"
+        )
+        paths = (line.partition(":")[2] for line in listed.split("\0") if line)
+        return () if any(classify(self._files, path) == "production" for path in paths) else tuple(found)
 
     async def _changes(self, old: str, new: str) -> Classified:
         return classified(self._files, await self._store.changes(old, new))
