@@ -127,6 +127,8 @@ def lay_out(place: Path, attack: Attack, is_guarded: bool) -> None:
         "penstock.toml": settings,
         "tickets/T-1.md": f"---\ntitle: Do it\n{says}---\nDo it.\n",
     }
+    if not is_guarded:
+        files["speaks.py"] = "# of pytest\n"  # where base speaks of the runner, new code may: that guard is off too
     (place.parent / "agent").write_text(f"{attack.agent}echo '# {place.name}' >> calc.py\n")
     commit(new_repository(place), files | attack.files)
 
