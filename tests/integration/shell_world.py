@@ -29,8 +29,9 @@ from penstock.core.state import State
 from penstock.core.tickets import Ticket
 from penstock.core.verdicts import Evidence
 from penstock.shell.driver import Driver, Observer
+from penstock.shell.folding import fold
 from penstock.shell.perform import Performer, Worlds, tickets_of
-from penstock.shell.recovery import fold, lost_jobs
+from penstock.shell.recovery import lost_jobs
 from tests.model.agents import Agent, right
 from tests.model.trees import Files
 from tests.model.world import World, given, ticket

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from penstock.core import events as e
-from penstock.shell.control import REQUEST_BYTES_MAX, Answer, is_listening, send, serve
+from penstock.shell.control import REQUEST_BYTES_MAX, serve
+from penstock.shell.control_client import Answer, is_listening, send
 from penstock.shell.driver import Driver, Stopped
 from tests.integration.shell_world import Shell, told, until
 

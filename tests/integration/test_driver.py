@@ -15,7 +15,7 @@ from penstock.core import events as e
 from penstock.core.state import State
 from penstock.core.verdicts import Evidence
 from penstock.shell.driver import Stopped
-from penstock.shell.recovery import fold
+from penstock.shell.folding import fold
 from tests.integration.shell_world import Shell, WatchedLog, small, told, until, wanted
 from tests.model.agents import Did, ends, red_then_fixed
 from tests.model.world import limits

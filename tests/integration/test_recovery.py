@@ -21,8 +21,8 @@ from penstock.adapters.log_sqlite import SqliteLog
 from penstock.adapters.state_directory import RunDirectory
 from penstock.core import events as e
 from penstock.core.evolve import evolve
+from penstock.shell.folding import fold
 from penstock.shell.job_directory import make_job_directory
-from penstock.shell.recovery import fold
 from penstock.wire.run import is_unfinished
 from tests.integration.shell_world import BODY, Shell, WatchedLog, name_of, small, told, wanted
 from tests.model.agents import red_then_fixed

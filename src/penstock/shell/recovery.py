@@ -6,18 +6,9 @@ from pathlib import Path
 
 from penstock import ports
 from penstock.core import events as e
-from penstock.core.evolve import evolve
 from penstock.core.state import State
 from penstock.shell.job_directory import was_begun
 from penstock.shell.perform import Performer
-
-
-def fold(log: ports.EventLog, state: State | None = None) -> State:
-    """The state that the log's records give, from the beginning or from a snapshot's state."""
-    state = state or State()
-    for record in log.read(after=state.seq):
-        evolve(state, record)
-    return state
 
 
 async def lost_jobs(state: State, jobs: Path, processes: ports.Processes, performer: Performer) -> list[e.Input]:

@@ -16,7 +16,7 @@ from penstock.core.evolve import evolve
 from penstock.core.owed import owed
 from penstock.core.state import State
 from penstock.ports import BadInput, Problem
-from penstock.shell.control import OperatorInput, send
+from penstock.shell.control_client import OperatorInput, send
 from penstock.wire import snapshots
 from penstock.wire.git_directory import git_directory
 from penstock.wire.look import RunView, open_run

@@ -11,7 +11,7 @@ import msgspec
 from penstock import ports
 from penstock.core import state as state_module
 from penstock.core.state import State
-from penstock.shell.recovery import fold
+from penstock.shell.folding import fold
 
 _encoder = msgspec.msgpack.Encoder()
 
