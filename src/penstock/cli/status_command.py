@@ -20,9 +20,10 @@ def status(run: str | None, as_json: bool) -> int:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         return 0
     why = f" ({found.reason})" if found.reason else ""
-    click.echo(f"run {found.run}: {found.outcome}{why}, seq {found.seq}, trunk {found.trunk[:10]}")
+    lines = [f"run {found.run}: {found.outcome}{why}, seq {found.seq}, trunk {found.trunk[:10]}"]
     width = max((len(t.id) for t in found.tickets), default=0)
     for ticket in found.tickets:
         then = f"  ->  {ticket.next}" if ticket.next else ""
-        click.echo(f"  {ticket.id:<{width}}  {ticket.state:<9}  {ticket.reason}{then}")
+        lines.append(f"  {ticket.id:<{width}}  {ticket.state:<9}  {ticket.reason}{then}")
+    click.echo("\n".join(lines))
     return 0
