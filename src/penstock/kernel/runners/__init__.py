@@ -1,0 +1,1 @@
+"""Test runners, one technology each, behind `penstock.kernel.runner.TestRunner`."""
