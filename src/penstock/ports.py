@@ -7,19 +7,21 @@ become events; an exception from a port is `BadInput` (the user's), `Fenced` (ou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from penstock.core.digest import Digest
 from penstock.core.events import (
     CandidateConflicted,
     CandidateFailed,
     CandidateFormed,
+    Chained,
     EnvEnded,
     EnvOrder,
     FileChange,
     GateOrder,
     LandEnded,
     LandOrder,
+    LedgerSealed,
     MergeOrder,
     Record,
     TrunkPosition,
@@ -71,29 +73,36 @@ class AlreadyRunning(Exception):
 # --- log and blobs --------------------------------------------------------------------------------------------------
 
 
-class EventLog(Protocol):
-    """Append-only, hash-chained records of one run. One writer; readers may look on."""
+R = TypeVar("R", bound=Chained)
 
-    def append(self, records: Sequence[Record]) -> Digest:
+
+class ChainedLog(Protocol[R]):
+    """Append-only, hash-chained records: of one run, of one red-green session. One writer; readers may look on."""
+
+    def append(self, records: Sequence[R]) -> Digest:
         """Make all records durable in one commit and give the new head; all or none. Seqs continue the log's own.
 
         Raises `Fenced` when another writer took over, `ValueError` when a seq or time does not continue.
         """
 
-    def read(self, after: int = 0) -> Iterator[Record]:
+    def read(self, after: int = 0) -> Iterator[R]:
         """Records with seq > `after`, in order; the chain is checked on the way. Raises `Corrupt`."""
 
     def head(self) -> tuple[int, Digest]:
         """Seq and chain head of the last record; `(0, GENESIS)` when empty."""
+
+    def close(self) -> None:
+        """Release everything; idempotent."""
+
+
+class EventLog(ChainedLog[Record], Protocol):
+    """The log of one run, with its snapshots."""
 
     def save_snapshot(self, seq: int, code: Digest, state: bytes) -> None:
         """Keep a cache of the folded state at `seq`, made by code with digest `code`. Deleting it changes nothing."""
 
     def load_snapshot(self, code: Digest) -> tuple[int, bytes] | None:
         """The newest snapshot made by the same code, whose seq and head are in the log."""
-
-    def close(self) -> None:
-        """Release everything; idempotent."""
 
 
 class Blobs(Protocol):
@@ -399,6 +408,8 @@ class AgentReport(Frozen):
     claims: tuple[str, ...] = ()
     duration_ms: int = 0
     retry_after_ms: int = 0
+    ledger: LedgerSealed | None = None
+    """Its red-green ledger; None where it worked without one."""
 
 
 class Agent(Protocol):

@@ -17,7 +17,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 import apsw
 import msgspec
@@ -26,8 +26,9 @@ from penstock import durable
 from penstock.core import codec
 from penstock.core.chain import Row, Tip, broken, extend, follow
 from penstock.core.digest import Digest, digest_of_bytes
-from penstock.core.events import Record
+from penstock.core.events import Chained, Record
 from penstock.core.policy import Frozen
+from penstock.core.redgreen import events as redgreen
 from penstock.ports import BadInput, Corrupt, Fenced, Problem
 
 SCHEMA = """
@@ -69,18 +70,20 @@ def is_safe(sqlite: str) -> bool:
     return not (3, 7, 0) <= version <= (3, 51, 2)
 
 
-class SqliteLog:
-    """`EventLog` in one file, by `create`, `open_writer` or `open_reader`. Any thread may use it."""
+R = TypeVar("R", bound=Chained)
+
+
+class _InOneFile(Generic[R]):
+    """`ChainedLog` in one file, by `create`, `open_writer` or `open_reader`. Any thread may use it."""
 
     def __init__(self, path: Path, connection: apsw.Connection, epoch: int | None) -> None:
         self._path, self._connection, self._epoch = path, connection, epoch
-        self._snapshot = path.with_suffix(".snapshot")
         self._naming = Naming(path)
         self._tip = Tip()
         self._is_in_doubt = False
 
     @classmethod
-    def create(cls, path: Path, run: str, epoch: int) -> SqliteLog:
+    def create(cls, path: Path, run: str, epoch: int) -> Self:
         """Make the log of `run` and open it for writing. `FileExistsError` where there is one already."""
         if path.exists():
             raise FileExistsError(errno.EEXIST, "there is a log already", str(path))
@@ -88,7 +91,7 @@ class SqliteLog:
         return cls.open_writer(path, epoch)
 
     @classmethod
-    def open_writer(cls, path: Path, epoch: int) -> SqliteLog:
+    def open_writer(cls, path: Path, epoch: int) -> Self:
         """Take the log over: no earlier writer appends any more.
 
         Raises `Fenced` unless `epoch` is greater than every earlier writer's, `BadInput` where there is no log or
@@ -104,7 +107,7 @@ class SqliteLog:
         return log
 
     @classmethod
-    def open_reader(cls, path: Path) -> SqliteLog:
+    def open_reader(cls, path: Path) -> Self:
         """Look on, whether a writer lives or not. Raises `BadInput` as `open_writer` does."""
         log = cls(path, _connect(path, apsw.SQLITE_OPEN_READONLY), None)
         with contextlib.ExitStack() as undo:
@@ -113,7 +116,7 @@ class SqliteLog:
             undo.pop_all()
         return log
 
-    def append(self, records: Sequence[Record]) -> Digest:
+    def append(self, records: Sequence[R]) -> Digest:
         """See `EventLog`. `LogFailed` when the disk did not do it: from then on until it is opened again."""
         if self._is_in_doubt:
             raise LogFailed(errno.EIO, "an append failed before; open the log again", str(self._path))
@@ -127,7 +130,7 @@ class SqliteLog:
         self._tip = tip
         return tip.head
 
-    def read(self, after: int = 0) -> Iterator[Record]:
+    def read(self, after: int = 0) -> Iterator[R]:
         """See `EventLog`. Gives the records that were there when reading began."""
         seq, head, last_row = self._end()
         if after >= max(seq, last_row):
@@ -136,7 +139,7 @@ class SqliteLog:
         if start is None:
             self._refuse()
         try:
-            yield from follow(after, start, self._rows(after, max(seq, last_row)), (seq, head))
+            yield from follow(after, start, self._rows(after, max(seq, last_row)), (seq, head), self._decode)
         except ValueError as wrong:
             raise Corrupt(f"{self._path}: {wrong}") from wrong
 
@@ -147,7 +150,7 @@ class SqliteLog:
             self._refuse()
         return seq, head
 
-    def last(self) -> Record | None:
+    def last(self) -> R | None:
         """The last record, None in an empty log: tells whether the run is finished."""
         seq, _ = self.head()
         return next(self.read(seq - 1)) if seq else None
@@ -155,24 +158,6 @@ class SqliteLog:
     def run(self) -> str:
         """The id of the run, as it was when the log was made."""
         return str(self._one("select run from meta")[0])
-
-    def save_snapshot(self, seq: int, code: Digest, state: bytes) -> None:
-        """See `EventLog`. A disk that does not take it is no failure: it is a cache."""
-        head = self._head_at(seq)
-        assert head is not None, f"record {seq} is not in the log"
-        snapshot = Snapshot(seq=seq, head=head, code=code, digest=digest_of_bytes(state), state=state)
-        with contextlib.suppress(OSError):
-            durable.write_whole(self._snapshot, msgspec.msgpack.encode(snapshot))
-
-    def load_snapshot(self, code: Digest) -> tuple[int, bytes] | None:
-        """See `EventLog`. None where it is damaged, of other code, or not of this log."""
-        try:
-            snapshot = msgspec.msgpack.decode(self._snapshot.read_bytes(), type=Snapshot)
-        except (OSError, ValueError):
-            return None
-        is_whole = digest_of_bytes(snapshot.state) == snapshot.digest
-        is_ours = snapshot.code == code and snapshot.head == self._head_at(snapshot.seq)
-        return (snapshot.seq, snapshot.state) if is_whole and is_ours else None
 
     def close(self) -> None:
         """See `EventLog`."""
@@ -247,6 +232,44 @@ class SqliteLog:
         for _ in self.read():
             pass
         raise Corrupt(f"{self._path}: its records and its end do not belong together")
+
+    @staticmethod
+    def _decode(data: bytes) -> R:
+        raise NotImplementedError
+
+
+class SqliteLog(_InOneFile[Record]):
+    """`EventLog` in one file: the log of a run. A snapshot lies beside it."""
+
+    _decode = staticmethod(codec.decode)
+
+    def save_snapshot(self, seq: int, code: Digest, state: bytes) -> None:
+        """See `EventLog`. A disk that does not take it is no failure: it is a cache."""
+        head = self._head_at(seq)
+        assert head is not None, f"record {seq} is not in the log"
+        snapshot = Snapshot(seq=seq, head=head, code=code, digest=digest_of_bytes(state), state=state)
+        with contextlib.suppress(OSError):
+            durable.write_whole(self._snapshot_file, msgspec.msgpack.encode(snapshot))
+
+    def load_snapshot(self, code: Digest) -> tuple[int, bytes] | None:
+        """See `EventLog`. None where it is damaged, of other code, or not of this log."""
+        try:
+            snapshot = msgspec.msgpack.decode(self._snapshot_file.read_bytes(), type=Snapshot)
+        except (OSError, ValueError):
+            return None
+        is_whole = digest_of_bytes(snapshot.state) == snapshot.digest
+        is_ours = snapshot.code == code and snapshot.head == self._head_at(snapshot.seq)
+        return (snapshot.seq, snapshot.state) if is_whole and is_ours else None
+
+    @property
+    def _snapshot_file(self) -> Path:
+        return self._path.with_suffix(".snapshot")
+
+
+class SqliteLedger(_InOneFile[redgreen.RedGreenRecord]):
+    """A red-green ledger in one file."""
+
+    _decode = staticmethod(redgreen.decode)
 
 
 def _connect(path: Path, flags: int) -> apsw.Connection:

@@ -6,12 +6,15 @@ The chain is `codec.link`'s, on raw digests: a log appends and reads in this loo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from penstock.core import codec
 from penstock.core.digest import Digest
-from penstock.core.events import Record
+from penstock.core.events import Chained
 from penstock.core.policy import Frozen
+
+R = TypeVar("R", bound=Chained)
 
 Row = tuple[int, bytes, bytes]
 """Seq, stored bytes of the record, and the raw head of the chain after them."""
@@ -25,7 +28,7 @@ class Tip(Frozen):
     head: Digest = codec.GENESIS
 
 
-def extend(tip: Tip, records: Sequence[Record]) -> tuple[list[Row], Tip]:
+def extend(tip: Tip, records: Sequence[Chained]) -> tuple[list[Row], Tip]:
     """Rows that continue `tip`, and the tip after them. `ValueError` where a seq or time does not continue."""
     if not records:
         return [], tip
@@ -47,7 +50,7 @@ def _heads(head: bytes, stored: Iterable[bytes]) -> list[bytes]:
     return heads
 
 
-def _not_continuing(tip: Tip, records: Sequence[Record]) -> ValueError:
+def _not_continuing(tip: Tip, records: Sequence[Chained]) -> ValueError:
     last, at_ms = tip.seq, tip.at_ms
     for record in records:
         if record.seq != last + 1:
@@ -58,7 +61,9 @@ def _not_continuing(tip: Tip, records: Sequence[Record]) -> ValueError:
     raise AssertionError("they continue")
 
 
-def follow(seq: int, head: Digest, rows: Iterable[Row], end: tuple[int, Digest]) -> Iterator[Record]:
+def follow(
+    seq: int, head: Digest, rows: Iterable[Row], end: tuple[int, Digest], decode: Callable[[bytes], R]
+) -> Iterator[R]:
     """The records of `rows`, which continue (`seq`, `head`) and stop at `end`.
 
     `ValueError` at the first that does not: it says what is wrong, and where the longest valid prefix ends.
@@ -72,7 +77,7 @@ def follow(seq: int, head: Digest, rows: Iterable[Row], end: tuple[int, Digest])
         raw_head = hashlib.sha256(raw_head + data).digest()
         if raw_head != stored_head:
             raise broken(last, f"record {seq} does not chain")
-        yield _decode(seq, data)
+        yield _decode(seq, data, decode)
         last = seq
     if last < end[0]:
         raise broken(last, f"record {last + 1} is missing, and all after it")
@@ -80,9 +85,9 @@ def follow(seq: int, head: Digest, rows: Iterable[Row], end: tuple[int, Digest])
         raise broken(last - 1, f"record {last} is not the one the log ended with")
 
 
-def _decode(seq: int, data: bytes) -> Record:
+def _decode(seq: int, data: bytes, decode: Callable[[bytes], R]) -> R:
     try:
-        record = codec.decode(data)
+        record = decode(data)
     except ValueError as wrong:  # msgspec's own, and bytes that are no UTF-8
         raise broken(seq - 1, f"record {seq} cannot be read ({wrong})") from wrong
     if record.seq != seq:

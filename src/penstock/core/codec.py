@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 
 from penstock.core.digest import Digest
-from penstock.core.events import Record
+from penstock.core.events import Chained, Record
 
 FORMAT = 1
 """Version of the stored records; a log with a higher one is refused, naming both."""
@@ -21,7 +21,7 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Record)
 
 
-def encode(record: Record) -> bytes:
+def encode(record: Chained) -> bytes:
     """Stored bytes of a record: JSON, fixed key order."""
     return _encoder.encode(record)
 

@@ -63,6 +63,18 @@ class Usage(Frozen):
     tool_calls: int | None = None
 
 
+class LedgerSealed(Frozen):
+    """A turn worked under red-green: its ledger ended with `head`, and says so much."""
+
+    session: str
+    head: Digest
+    mode: Literal["off", "warn", "strict"]
+    counts: dict[str, int] = {}
+    """`edits`, `refusals`, `pairs`, `weak`, `reverts`, `spawns`, `timeouts`."""
+    violations: int = 0
+    """Writes that no edit explained."""
+
+
 class Approved(Frozen, tag_field="type", tag="approved"):
     """A person vouches for the exact candidate tree that the ticket has now (`tree`); void when it changes."""
 
@@ -293,6 +305,8 @@ class TurnEnded(Event, tag="turn_ended"):
     output: Digest | None = None
     duration_ms: int = 0
     retry_after_ms: int = 0
+    ledger: LedgerSealed | None = None
+    """Its red-green ledger; None where the turn worked without one."""
 
 
 class CandidateFormed(Event, tag="candidate_formed"):
@@ -589,9 +603,14 @@ AnyEvent = Input | Decision
 DECISIONS: tuple[type[Decision], ...] = Decision.__args__
 
 
-class Record(Frozen):
-    """One event in its place: contiguous `seq` from 1, logical time that never goes back."""
+class Chained(Frozen):
+    """What every record of a hash-chained log has: contiguous `seq` from 1, logical time that never goes back."""
 
     seq: int
     at_ms: int
+
+
+class Record(Chained):
+    """One event in its place in the log of a run."""
+
     event: AnyEvent
