@@ -1,9 +1,9 @@
 """The end of a turn: which step is owed next, read from the whole ledger and never from what was done last.
 
 So a closing that was killed anywhere, or aborted, goes on with the same step and ends with the same verdicts. The
-order: the tests that the turn concerns, in one spawn per runner; reds once more, for a red that is green at once is
-flaky; reds that nobody asked for, without the turn's edits, for only what holds there is a regression; the fewest, newest
-edits that are to blame; claims against what their tests ran; mutation of what became green; closed.
+order: the tests that the turn concerns, one spawn per runner; reds once more, for a red that is green at once is
+flaky; reds that nobody asked for without the edits of the turn, for only what holds there is a regression; the newest
+and fewest edits that are to blame; claims against what their tests ran; mutation of what became green; closed.
 """
 
 from __future__ import annotations
