@@ -7,11 +7,13 @@ from typing import Literal
 from penstock.core.digest import Digest
 from penstock.core.policy import Frozen
 
+EntryKind = Literal["file", "symlink", "other"]
+
 
 class Entry(Frozen):
-    """What stands at a path. `oid`: digest of the file's bytes, of a symlink's text; empty for `other` (never read)."""
+    """One file. `mode`: all twelve permission bits; of a symbolic link always 0o777."""
 
-    kind: Literal["file", "symlink", "other"]
-    mode: int
-    """Permission bits, 0 to 0o777; 0o777 for a symlink."""
-    oid: Digest = ""
+    kind: EntryKind = "file"
+    mode: int = 0o644
+    digest: Digest = ""
+    """Of the content, or of the text of the link; empty for what is neither: pipes, sockets, devices."""

@@ -1,0 +1,163 @@
+"""Performs the end of a turn: asks the core what is owed, does it, records it, asks again.
+
+Every step begins with the tree as the ledger has it and leaves it so, trials too: a kill or an abort in the middle of
+one is made good when the session is opened again, and the same step is owed then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from penstock.core.redgreen import events as e
+from penstock.core.redgreen.closing import CloseStep, MutateStep, RevertStep, RunStep, next_step
+from penstock.core.redgreen.entry import Entry
+from penstock.core.redgreen.lines import read_ranges
+from penstock.core.redgreen.test_id import TestId, spell
+from penstock.core.redgreen.verdicts import PASSING, REASONS
+from penstock.kernel.runner import MutationOrder, MutationReport, Mutator
+from penstock.kernel.runs import Asked, TestDesk
+from penstock.kernel.session import GateSession, Settled
+
+WEAK_PERCENT = 50
+"""A pair is weak when more than this part of its mutants went unnoticed."""
+
+
+@dataclass(frozen=True)
+class TurnEnd:
+    """How a turn ended, in the order in which it came out."""
+
+    turn: int
+    runs: tuple[e.TestRun, ...]
+    reverts: tuple[e.EditReverted, ...]
+    pairs: tuple[e.PairJudged, ...]
+    settled: Settled
+    problems: tuple[str, ...]
+    """Files that could not be put back, each with why."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing was taken back, and nothing is red that was asked for."""
+        red = any(run.verdict not in PASSING for run in self.runs if run.purpose == "flush")
+        return not (red or self.reverts or self.settled.unclaimed or self.problems)
+
+    def words(self) -> str:
+        """The end of the turn, for the model."""
+        lines = [f"turn {self.turn} ended"]
+        lines += [_run_words(run) for run in self.runs if run.purpose == "flush" and run.verdict not in PASSING]
+        for write in self.settled.unclaimed:
+            paths = ", ".join(change.path for change in write.changes)
+            done = "taken back" if write.is_restored else "not explained by any edit"
+            lines.append(f"- {paths}: {done} ({write.why})")
+        for revert in self.reverts:
+            paths = ", ".join(dict.fromkeys(change.path for change in revert.changes))
+            lines.append(f"- reverted {paths} ({revert.why}): {revert.message}")
+        for pair in self.pairs:
+            weak = "; weak: " + ", ".join(pair.survivors[:5]) + " went unnoticed" if pair.is_weak else ""
+            lines.append(f"- proven: {spell(pair.test)}{weak}")
+        lines += [f"- could not be put back: {problem}" for problem in self.problems]
+        return "\n".join(lines if len(lines) > 1 else [*lines, "- nothing was changed under a test"])
+
+
+def _run_words(run: e.TestRun) -> str:
+    where = f" at {run.where}" if run.where else ""
+    said = f": {run.message}" if run.message else f": {REASONS[run.verdict]}"
+    return f"- {spell(run.test)} is {run.verdict}{where}{said}"
+
+
+async def end_turn(session: GateSession, desk: TestDesk) -> TurnEnd:
+    """Close the turn and begin the next one. Cancelling leaves it closing: `end_turn` goes on, also after a restart."""
+    settled = session.settle("end_turn")
+    turn = session.ledger.turn.number
+    if not session.ledger.turn.is_closing:
+        desk.lines.clear()
+        session.append(e.TurnClosing(turn=turn))
+    told = _Told()
+    while not isinstance(step := next_step(session.ledger), CloseStep):
+        match step:
+            case RunStep():
+                told.runs += await _run(session, desk, step, told)
+            case RevertStep():
+                told.reverts.append(_revert(session, step, told))
+            case MutateStep():
+                told.pairs.append(await _mutate(session, desk, step.test))
+    session.append(e.TurnClosed(turn=turn), e.TurnBegan(turn=turn + 1))
+    return TurnEnd(turn, tuple(told.runs), tuple(told.reverts), tuple(told.pairs), settled, tuple(told.problems))
+
+
+class _Told:
+    def __init__(self) -> None:
+        self.runs: list[e.TestRun] = []
+        self.reverts: list[e.EditReverted] = []
+        self.pairs: list[e.PairJudged] = []
+        self.problems: list[str] = []
+
+
+async def _run(session: GateSession, desk: TestDesk, step: RunStep, told: _Told) -> list[e.TestRun]:
+    trial = without(session, step.without)
+    there = {c.path: (c.before, c.after) for c in trial}
+    back = {c.path: (c.after, c.before) for c in trial}
+    asked = Asked(tests=() if step.whole else step.tests, whole=step.whole)
+    writer = session.world.writer
+    told.problems += [f"{r.path}: {r.why}" for r in writer.restore(there).refused]
+    try:
+        runs = await desk.run(step.purpose, asked, without=step.without)
+    finally:
+        told.problems += [f"{r.path}: {r.why}" for r in writer.restore(back).refused]
+    session.settle(step.purpose)
+    return runs
+
+
+def without(session: GateSession, edits: tuple[e.FileEdit, ...]) -> tuple[e.PathChange, ...]:
+    """What has to change so that the tree is as if `edits`, the newest of each file, had not been made."""
+    earliest: dict[str, Entry | None] = {}
+    for edit in sorted(edits, key=lambda each: -each.edit):
+        earliest[edit.path] = session.ledger.turn.file_edits[edit].before
+    return tuple(
+        e.PathChange(path=path, before=session.expected.get(path), after=before)
+        for path, before in sorted(earliest.items())
+    )
+
+
+def _revert(session: GateSession, step: RevertStep, told: _Told) -> e.EditReverted:
+    changes = without(session, step.edits)
+    told.problems += session.revert(step.edits, changes, step.why, step.because, step.message)
+    return e.EditReverted(edits=step.edits, why=step.why, changes=changes, because=step.because, message=step.message)
+
+
+# --- mutation -------------------------------------------------------------------------------------------------------
+
+
+async def _mutate(session: GateSession, desk: TestDesk, test: TestId) -> e.PairJudged:
+    report = await _mutants(session, desk, test)
+    survivors = tuple(f"{m.path}:{m.line} {m.what}" for m in report.mutants if not m.is_noticed)
+    life = session.ledger.tests[test]
+    judged = e.PairJudged(
+        test=test,
+        red=life.red_seq,
+        green=session.ledger.turn.greens[test],
+        tried=len(report.mutants),
+        survivors=survivors[:20],
+        is_weak=len(survivors) * 100 > len(report.mutants) * WEAK_PERCENT,
+        note=report.note[:400],
+    )
+    session.append(judged)
+    return judged
+
+
+async def _mutants(session: GateSession, desk: TestDesk, test: TestId) -> MutationReport:
+    runner = session.world.runners.get(test.runner)
+    limits = session.policy.limits
+    if not limits.mutants_max or not session.ledger.tests[test].open_edits:
+        return MutationReport(note="nothing to mutate")
+    mutate = getattr(runner, "mutate", None)
+    if runner is None or mutate is None:
+        return MutationReport(note=f"{test.runner}: mutants are not planted for this runner")
+    lines = {p: text for p, text in (await desk.cover(test)).items() if p.endswith(".py") and read_ranges(text)}
+    if not lines:
+        return MutationReport(note="the test ran no changed line that can be mutated")
+    mutator: Mutator = runner  # type: ignore[assignment]
+    known = session.bindings.known_to_runner(test)
+    order = MutationOrder(
+        tests=(known,), lines=lines, wall_ms=limits.mutation_wall_ms_max, mutants_max=limits.mutants_max
+    )
+    return await mutator.mutate(order)

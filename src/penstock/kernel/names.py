@@ -1,0 +1,102 @@
+"""From what people and models write to test ids: a list is the id itself, a text is found by collection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from penstock.core.redgreen.test_id import BadTestId, TestId, canonical_path, from_wire, spell
+from penstock.kernel.session import GateSession, NotConfigured
+
+PLAIN = re.compile(r"(?P<path>[\w./-]+\.py)::(?P<chain>[A-Za-z_]\w*(?:::[A-Za-z_]\w*)*)")
+"""A pytest id without any character that could mean something else: needs no collection."""
+
+
+class UnknownTest(Exception):
+    """No test, or more than one, is meant by a text; it says which are there."""
+
+
+class TestNames:
+    """Finds the tests of one session."""
+
+    __test__ = False
+
+    def __init__(self, session: GateSession) -> None:
+        self._session = session
+
+    async def one(self, name: object) -> TestId:
+        """The one test that `name` is. Raises `UnknownTest`."""
+        tests, files = await self.several([name])
+        if files or len(tests) != 1:
+            shown = ", ".join(spell(test) for test in tests[:5])
+            raise UnknownTest(f"{name!r} is not one test" + (f": it may be {shown}" if shown else ": name the test"))
+        return tests[0]
+
+    async def several(self, names: Sequence[object]) -> tuple[tuple[TestId, ...], tuple[str, ...]]:
+        """The tests and test files that `names` are. Raises `UnknownTest`."""
+        tests: dict[TestId, None] = {}
+        files: dict[str, None] = {}
+        for name in names:
+            if isinstance(name, str) and self._is_file(name):
+                files[name] = None
+            else:
+                tests.update(dict.fromkeys(await self._tests(name)))
+        return tuple(tests), tuple(files)
+
+    def named(self, name: object, path: str) -> TestId:
+        """The id that `name` gives to a test which need not exist yet. Raises `UnknownTest`."""
+        if isinstance(name, str):
+            runner = self._session.world.choose(path or name.partition("::")[0])
+            plain = PLAIN.fullmatch(name)
+            if plain and runner in ("pytest", "unittest"):
+                return TestId(runner=runner, path=plain["path"], chain=tuple(plain["chain"].split("::")))
+            raise UnknownTest(f"{name!r}: write it as [runner, path, [names...], row or null]")
+        return _from_wire(name)
+
+    def _is_file(self, name: str) -> bool:
+        return name in self._session.expected and self._session.world.choose(name) is not None
+
+    async def _tests(self, name: object) -> list[TestId]:
+        if not isinstance(name, str):
+            return [_from_wire(name)]
+        plain = PLAIN.fullmatch(name)
+        if plain and self._session.world.choose(plain["path"]) == "pytest":
+            direct = TestId(runner="pytest", path=_path(plain["path"]), chain=tuple(plain["chain"].split("::")))
+            return [direct] if plain["path"] not in self._session.expected else await self._rows(direct)
+        return await self._collected(name)
+
+    async def _rows(self, test: TestId) -> list[TestId]:
+        """The test, or its rows where it was seen with some."""
+        rows = [t for t in self._session.ledger.tests if t.param is not None and t.base == test]
+        source = self._session.content(self._session.expected[test.path])
+        return rows or (await self._collected(spell(test)) if b"parametrize" in source else [test])
+
+    async def _collected(self, name: str) -> list[TestId]:
+        path = max((p for p in self._session.expected if name.startswith(p)), key=len, default="")
+        runner_name = self._session.world.choose(path) if path else None
+        runner = self._session.world.runners.get(runner_name) if runner_name else None
+        if runner is None:
+            raise NotConfigured(f"{name!r} does not begin with the path of a test file")
+        found = await runner.collect([path])
+        canonical = self._session.bindings.canonical
+        tests = [each.test for each in found.tests]
+        exact = [t for t in tests if name in (spell(t), spell(canonical(t)))]
+        rows = [t for t in tests if t.param is not None and spell(t.base) == name]
+        if exact or rows:
+            return [canonical(test) for test in exact or rows]
+        why = found.note or found.broken.get(path) or "it has " + (", ".join(map(spell, tests[:5])) or "no test")
+        raise UnknownTest(f"no test {name!r} in {path}: {why}")
+
+
+def _from_wire(name: object) -> TestId:
+    try:
+        return from_wire(name)
+    except BadTestId as wrong:
+        raise UnknownTest(str(wrong)) from wrong
+
+
+def _path(path: str) -> str:
+    try:
+        return canonical_path(path)
+    except BadTestId as wrong:
+        raise UnknownTest(str(wrong)) from wrong

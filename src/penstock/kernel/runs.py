@@ -1,0 +1,242 @@
+"""Runs tests for a session and records what they did: each run with what its verdict depends on.
+
+A red is run once more at once, on the same tree: one that is green then is `flaky` and has no authority either way. One
+spawn per runner, one commit for all that it told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from penstock.core.redgreen import events as e
+from penstock.core.redgreen.lines import changed_lines, defining, is_bare, read_ranges, widened, write_ranges
+from penstock.core.redgreen.test_id import RunnerName, TestId, spell
+from penstock.core.redgreen.verdicts import PASSING, RED, RunVerdict
+from penstock.kernel.bindings import Bindings
+from penstock.kernel.runner import Lines, RunOrder, RunReport, TestOutcome, TestRunner
+from penstock.kernel.session import GateSession, NotConfigured
+
+OUTPUT_TAIL_BYTES = 20_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be run: exactly `tests`; or all of `files`; or, `whole`, everything that every runner has."""
+
+    tests: tuple[TestId, ...] = ()
+    files: tuple[str, ...] = ()
+    whole: bool = False
+
+
+class TestDesk:
+    """Takes orders for test runs. Remembers the lines of the last flush, for mutation."""
+
+    __test__ = False
+
+    def __init__(self, session: GateSession) -> None:
+        self._session = session
+        self.lines: dict[TestId, Lines] = {}
+        """Changed lines that a test ran in the last flush, by file."""
+
+    async def ask(self, asked: Asked) -> list[e.TestRun]:
+        """Somebody wants to know: reds are confirmed at once, and what they say is in the ledger."""
+        session = self._session
+        session.settle("run_tests")
+        bindings = session.bindings
+        told: list[e.RedGreenEvent] = []
+        for runner, order in self._orders(asked, session.policy.limits.test_wall_ms_max):
+            report = await runner.run(order)
+            again = await self._again(runner, report)
+            runs = [self._run_of("ask", bindings, o, report) for o in report.outcomes]
+            runs = [self._confirmed(run, again) for run in runs]
+            told += [*self._moves(runs, bindings), *map(self._unexpected, runs)]
+            told.append(_spawn("ask", runner, report, whole=asked.whole))
+            told += [_spawn("confirm", runner, again)] if again else []
+        if told:
+            session.append(*told)
+        session.settle("run_tests")
+        return [event for event in told if isinstance(event, e.TestRun)]
+
+    async def run(self, purpose: e.Purpose, asked: Asked, without: tuple[e.FileEdit, ...] = ()) -> list[e.TestRun]:
+        """A run of the closing, or in and out of refactor mode, on the tree as it is now."""
+        session = self._session
+        bindings, told = session.bindings, list[e.RedGreenEvent]()
+        wall_ms = session.policy.limits.suite_wall_ms_max if asked.whole else session.policy.limits.test_wall_ms_max
+        for runner, order in self._orders(asked, wall_ms):
+            report = await runner.run(order)
+            for outcome in report.outcomes:
+                run = self._run_of(purpose, bindings, outcome, report)
+                told.append(_flaky(run) if purpose == "confirm" and run.verdict in PASSING else run)
+            told.append(_spawn(purpose, runner, report, whole=asked.whole, without=without))
+        if not any(isinstance(event, e.SpawnEnded) for event in told):
+            told.append(e.SpawnEnded(runner="none", purpose=purpose, tests=0, without=without, note="nothing to run"))
+        session.append(*told)
+        return [event for event in told if isinstance(event, e.TestRun)]
+
+    async def cover(self, test: TestId) -> Lines:
+        """Changed lines that `test` ran: of the last flush, else of a run made for that alone."""
+        if test not in self.lines:
+            runner = self._runner(test.runner, test.path)
+            order = RunOrder(tests=(self._session.bindings.known_to_runner(test),), wall_ms=60_000)
+            report = await runner.run(order)
+            for outcome in report.outcomes:
+                self._hits(test, outcome, report)
+        return self.lines.get(test, {})
+
+    # --- who runs what ----------------------------------------------------------------------------------------------
+
+    def _orders(self, asked: Asked, wall_ms: int) -> list[tuple[TestRunner, RunOrder]]:
+        """One order per runner: exactly one spawn each."""
+        if asked.whole:
+            return [(runner, RunOrder(wall_ms=wall_ms)) for runner in self._session.world.runners.values()]
+        known = self._session.bindings.known_to_runner
+        by_runner: dict[RunnerName, tuple[dict[TestId, None], dict[str, None]]] = {}
+        for test in asked.tests:
+            self._runner(test.runner, test.path)
+            by_runner.setdefault(test.runner, ({}, {}))[0][known(test)] = None
+        for path in asked.files:
+            name = self._session.world.choose(path)
+            self._runner(name, path)
+            assert name is not None
+            by_runner.setdefault(name, ({}, {}))[1][path] = None
+        return [
+            (self._session.world.runners[name], RunOrder(tests=tuple(tests), files=tuple(files), wall_ms=wall_ms))
+            for name, (tests, files) in by_runner.items()
+        ]
+
+    def _runner(self, name: RunnerName | None, path: str) -> TestRunner:
+        runner = self._session.world.runners.get(name) if name else None
+        if runner is None:
+            known = ", ".join(self._session.world.runners) or "none"
+            raise NotConfigured(f"no test runner is set up for {path}; set up here: {known}")
+        return runner
+
+    async def _again(self, runner: TestRunner, report: RunReport) -> RunReport | None:
+        reds = tuple(outcome.test for outcome in report.outcomes if outcome.verdict in RED)
+        wall_ms = self._session.policy.limits.test_wall_ms_max
+        return await runner.run(RunOrder(tests=reds, wall_ms=wall_ms)) if reds else None
+
+    # --- what is recorded -------------------------------------------------------------------------------------------
+
+    def _run_of(self, purpose: e.Purpose, bindings: Bindings, outcome: TestOutcome, report: RunReport) -> e.TestRun:
+        test = bindings.canonical(outcome.test)
+        files = tuple(dict.fromkeys((*outcome.executed, *outcome.phantoms, *outcome.imported)))
+        hits = self._hits(test, outcome, report) if purpose == "flush" else ()
+        output = self._session.world.blobs.put(report.output[-OUTPUT_TAIL_BYTES:]) if report.output else None
+        return e.TestRun(
+            test=test,
+            verdict=outcome.verdict,
+            purpose=purpose,
+            binding=bindings.of(test, files),
+            tree_sha="" if purpose in ("control", "trial") else self._session.tree_sha(),
+            command=f"{test.runner} {spell(outcome.test)}",
+            duration_ms=outcome.duration_ms,
+            exception=outcome.exception,
+            where=outcome.where,
+            message=outcome.message,
+            executed=tuple(sorted(outcome.executed)),
+            imported=tuple(sorted(outcome.imported)),
+            phantoms=tuple(sorted(outcome.phantoms)),
+            hits=hits,
+            output=output if outcome.verdict not in PASSING else None,
+        )
+
+    def _confirmed(self, run: e.TestRun, again: RunReport | None) -> e.TestRun:
+        if again is None or run.verdict not in RED:
+            return run
+        known = self._session.bindings.known_to_runner(run.test)
+        second = next((o.verdict for o in again.outcomes if o.test == known), None)
+        return _flaky(run) if second in PASSING else run
+
+    def _unexpected(self, run: e.TestRun) -> e.TestRun:
+        """A green that no red asked for."""
+        life = self._session.ledger.tests.get(run.test)
+        is_asked = life is not None and (life.red is not None or bool(life.open_edits))
+        return run if is_asked or run.verdict != "green" else _as(run, "unexpected_green")
+
+    def _moves(self, runs: Iterable[e.TestRun], bindings: Bindings) -> list[e.TestMoved]:
+        """A test that nobody knew and that has the content of exactly one that has vanished."""
+        tests = self._session.ledger.tests
+        fresh = [run for run in runs if run.test not in tests and run.binding.test_sha]
+        moves = []
+        for run in fresh:
+            sha = run.binding.test_sha
+            was = [t for t, life in tests.items() if life.last and life.last.binding.test_sha == sha]
+            vanished = [t for t in was if t.param == run.test.param and bindings.test_sha(t) != sha]
+            twins = [other for other in fresh if other.binding.test_sha == sha and other.test.param == run.test.param]
+            if len(vanished) == 1 and len(twins) == 1:
+                moves.append(e.TestMoved(was=vanished[0], now=run.test, test_sha=sha))
+        return moves
+
+    # --- what a test ran of the change ------------------------------------------------------------------------------
+
+    def _hits(self, test: TestId, outcome: TestOutcome, report: RunReport) -> tuple[str, ...]:
+        """Files edited in this turn of which the test ran a changed line; without coverage, those that it imports."""
+        first: dict[str, e.PathChange] = {}
+        for edit, change in self._session.ledger.turn.file_edits.items():
+            first.setdefault(edit.path, change)
+        lines: Lines = {}
+        hits = []
+        for path, change in first.items():
+            ran = self._ran(path, change, outcome, report)
+            if ran is None:
+                continue
+            hits.append(path)
+            if ran:
+                lines[path] = write_ranges(ran)
+        self.lines[test] = lines
+        return tuple(sorted(hits))
+
+    def _ran(self, path: str, change: e.PathChange, outcome: TestOutcome, report: RunReport) -> set[int] | None:
+        now = self._session.expected.get(path)
+        concerned = path in outcome.executed or path in outcome.imported
+        runner = self._session.world.runners[outcome.test.runner]
+        if now is None or now.kind != "file":
+            return set()  # what is gone can be run by nobody; that its test concerned it was asked before the edit
+        if runner.coverage == "imports" or (not path.endswith(".py") and concerned):
+            return set() if concerned else None
+        after = self._session.content(now)
+        before = self._session.content(change.before) if change.before else b""
+        changed = changed_lines(before, after)
+        if is_bare(path, after, changed):
+            return set() if concerned else None
+        imported = read_ranges(report.import_lines.get(path, "")) - defining(path, after) if concerned else set()
+        ran = read_ranges(outcome.executed.get(path, "")) | imported
+        return widened(path, after, changed) & ran or None
+
+
+def _spawn(
+    purpose: e.Purpose,
+    runner: TestRunner,
+    report: RunReport,
+    *,
+    whole: bool = False,
+    without: tuple[e.FileEdit, ...] = (),
+) -> e.SpawnEnded:
+    return e.SpawnEnded(
+        runner=runner.name,
+        purpose=purpose,
+        tests=len(report.outcomes),
+        whole=whole,
+        is_warm=report.is_warm,
+        note=report.note[:400],
+        duration_ms=report.duration_ms,
+        without=without,
+    )
+
+
+def _flaky(run: e.TestRun) -> e.TestRun:
+    return _as(run, "flaky")
+
+
+def _as(run: e.TestRun, verdict: RunVerdict) -> e.TestRun:
+    return msgspec.structs.replace(run, verdict=verdict)
+
+
+def tests_of(runs: Sequence[e.TestRun], verdicts: Iterable[RunVerdict]) -> list[TestId]:
+    """Tests of those runs that ended with one of `verdicts`."""
+    wanted = set(verdicts)
+    return [run.test for run in runs if run.verdict in wanted]
