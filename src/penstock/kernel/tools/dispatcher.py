@@ -51,7 +51,7 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """JSON schema of the arguments, in one piece."""
-        (schema,), components = msgspec.json.schema_components([self.takes], ref_template="#/$defs/{name}")
+        _, components = msgspec.json.schema_components([self.takes], ref_template="#/$defs/{name}")
         defs = dict(components)
         own = defs.pop(self.takes.__name__)
         return {**own, "$defs": defs} if defs else own
@@ -74,7 +74,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("enter_refactor", "Edit without a red test, between two greens of the same tests.", a.Nothing),
     Tool("leave_refactor", "End refactor mode: the tests must be green, else all goes back.", a.Nothing),
     Tool(
-        "end_turn", "Run all tests that the turn concerns: what is green is proven, what broke is reverted.", a.Nothing
+        "end_turn", "Run the tests that the turn concerns: what is green is proven, what broke is reverted.", a.Nothing
     ),
 )
 BY_NAME: dict[str, Tool] = {tool.name: tool for tool in TOOLS}
