@@ -15,7 +15,8 @@ from typing import TypeVar
 import pytest
 
 from penstock.core.redgreen.test_id import TestId
-from penstock.kernel.runner import OUTPUT_BYTES_MAX, RunOrder, RunReport, TestRunner
+from penstock.kernel.runner import OUTPUT_BYTES_MAX, RunOrder, RunReport
+from penstock.kernel.runner import TestRunner as Runner
 from tests.contract.runner_world import HANG_WALL_MS, SITUATIONS, RunnerWorld, Situation, launcher_for
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Stage:
         self.world.lay(self.top, scene)
         return tuple(expected.test for expected in scene.expected)
 
-    def with_runner(self, use: Callable[[TestRunner], Awaitable[T]]) -> T:
+    def with_runner(self, use: Callable[[Runner], Awaitable[T]]) -> T:
         async def used() -> T:
             runner = self.world.open(self.launcher)
             try:
@@ -97,7 +98,7 @@ def test_files_and_the_whole_suite_can_be_asked_for(world: RunnerWorld, tmp_path
     stage = Stage(world, tmp_path)
     asked = stage.lay()
 
-    async def use(runner: TestRunner) -> tuple[RunReport, RunReport]:
+    async def use(runner: Runner) -> tuple[RunReport, RunReport]:
         return await runner.run(RunOrder()), await runner.run(RunOrder(files=(world.covered[0],)))
 
     suite, of_file = stage.with_runner(use)
@@ -111,7 +112,7 @@ def test_what_each_test_needs_is_known(world: RunnerWorld, tmp_path: Path) -> No
     stage = Stage(world, tmp_path)
     first, *_ = stage.lay()
 
-    async def use(runner: TestRunner) -> tuple[RunReport, str]:
+    async def use(runner: Runner) -> tuple[RunReport, str]:
         return await runner.run(RunOrder(tests=(first,))), runner.coverage
 
     report, coverage = stage.with_runner(use)
@@ -130,7 +131,7 @@ def test_a_change_of_the_same_size_within_a_second_is_seen(world: RunnerWorld, t
     source = (stage.top / path).read_text()
     assert right in source and len(right) == len(wrong)
 
-    async def flip(runner: TestRunner) -> list[str]:
+    async def flip(runner: Runner) -> list[str]:
         verdicts: list[str] = []
         for text in (source, source.replace(right, wrong), source):
             (stage.top / path).write_text(text)
