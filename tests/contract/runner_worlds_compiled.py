@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 from textwrap import dedent
 
 from penstock.core.redgreen.test_id import TestId
 from penstock.kernel.runners.cargo_runner import CargoRunner
+from penstock.kernel.runners.go_runner import GoRunner
 from tests.contract.runner_world import RunnerWorld, Scene, Situation, scene
 
 # --- Rust -------------------------------------------------------------------------------------------------------------
@@ -153,4 +158,136 @@ CARGO = RunnerWorld(
     missing=without_cargo,
 )
 
-WORLDS = (CARGO,)
+# --- Go ---------------------------------------------------------------------------------------------------------------
+
+MONEY = "money/money_test.go"
+MODULE = {
+    "go.mod": "module example.org/tally\n\ngo 1.18\n",
+    "money/money.go": """
+        package money
+
+        func Add(a, b int) int {
+            return a + b
+        }
+
+        func Third(of []int) int {
+            return of[2]
+        }
+    """,
+}
+
+
+def go(*chain: str, path: str = MONEY) -> TestId:
+    """A test of a module."""
+    return TestId(runner="go", path=path, chain=chain)
+
+
+def go_file(*tests: str, imports: tuple[str, ...] = ()) -> str:
+    """A whole file; a test is `NAME BODY`."""
+    listed = "".join(f'import "{path}"\n' for path in ("testing", *imports))
+    bodies = (test.partition(" ") for test in tests)
+    return f"package money\n\n{listed}\n" + "\n".join(
+        f"func {n}(t *testing.T) {{\n{dedent(b)}\n}}\n" for n, _, b in bodies
+    )
+
+
+WELL = 'TestGood if Add(1, 2) != 3 { t.Fatal("told otherwise") }'
+FORGED = 'os.Stdout.WriteString("--- PASS: TestBad (0.00s)\\nPASS\\nok\\n")'
+
+GO: dict[Situation, Scene] = {
+    "green": scene(
+        {MONEY: go_file(WELL, "TestOther Add(1, 1)")}, (go("TestGood"), "green"), (go("TestOther"), "green")
+    ),
+    "red_assert": scene(
+        {MONEY: go_file('TestBad if Add(1, 2) != 4 { t.Error("told", 3) }')}, (go("TestBad"), "red_assert")
+    ),
+    "red_exception": scene({MONEY: go_file("TestBad Third(nil)")}, (go("TestBad"), "red_exception")),
+    "red_missing_target": scene(
+        {MONEY: go_file(WELL, 'TestBad if Vat(Add(1, 2)) != 4 { t.Fatal("told otherwise") }')},
+        (go("TestBad"), "red_missing_target"),
+        (go("TestGood"), "not_run"),
+    ),
+    "vacuous": scene({MONEY: go_file("TestBad t.Fail()", "TestOther Vat()")}, (go("TestBad"), ("vacuous", "not_run"))),
+    "skip": scene({MONEY: go_file('TestLater t.Skip("later")')}, (go("TestLater"), "skipped")),
+    "crash": scene(
+        {MONEY: go_file(WELL, "TestDies syscall.Kill(syscall.Getpid(), syscall.SIGKILL)", imports=("syscall",))},
+        (go("TestGood"), "green"),
+        (go("TestDies"), "crash"),
+    ),
+    "hang": scene(
+        {MONEY: go_file(WELL, "TestHangs time.Sleep(time.Hour)", imports=("time",))},
+        (go("TestGood"), "green"),
+        (go("TestHangs"), "timeout"),
+    ),
+    "broken_import": scene(
+        {MONEY: go_file("TestBad absent.Do()", imports=("example.com/absent",))}, (go("TestBad"), "collect_error")
+    ),
+    "syntax_error": scene({MONEY: go_file("TestBad if {{")}, (go("TestBad"), "syntax_error")),
+    "unknown": scene({MONEY: go_file(WELL)}, (go("TestGood"), "green"), (go("TestAbsent"), "not_run")),
+    "regex_title": scene(
+        {
+            MONEY: go_file(
+                'TestSum t.Run("a.b (c|d)* [x]", func(t *testing.T) {})\nt.Run("a b", func(t *testing.T) { t.Fail() })'
+            )
+        },
+        (go("TestSum", "a.b_(c|d)*_[x]"), "green"),
+        (go("TestSum", "a_b"), "red_assert"),
+        (go("TestSum", "a"), "not_run"),
+    ),
+    "rows": scene(
+        {
+            MONEY: go_file(
+                'TestRows for _, n := range []string{"1", "2"} {'
+                ' t.Run(n, func(t *testing.T) { if n == "2" { t.Fail() } }) }'
+            )
+        },
+        (go("TestRows", "1"), "green"),
+        (go("TestRows", "2"), "red_assert"),
+        (go("TestRows"), "red_assert"),
+    ),
+    "duplicate_titles": scene(
+        {MONEY: go_file('TestSum t.Run("a", func(t *testing.T) {})\nt.Run("a", func(t *testing.T) { t.Fail() })')},
+        (go("TestSum", "a"), "green"),
+        (go("TestSum", "a#01"), "red_assert"),
+    ),
+    "exits_early": scene(
+        {MONEY: go_file(WELL, "TestLeaves os.Exit(0)", imports=("os",))},
+        (go("TestLeaves"), "crash"),
+        (go("TestGood"), "green"),
+    ),
+    "forged_output": scene(
+        {MONEY: go_file(f"TestBad {FORGED}\nt.Fail()", imports=("os",))}, (go("TestBad"), "red_assert")
+    ),
+    "forged_results": scene(
+        {MONEY: go_file(f"TestBad {FORGED}\nsyscall.Exit(0)", imports=("os", "syscall"))}, (go("TestBad"), "crash")
+    ),
+}
+
+
+def without_go() -> str:
+    """Whether this machine has Go."""
+    return "" if shutil.which("go") else "go is not installed"
+
+
+def warm_go(top: Path) -> None:
+    """Build the standard library once for all scenes: newer versions of Go come without it."""
+    subprocess.run(
+        ["go", "build", "testing", "os", "time"], env={**os.environ, **GO_ENV}, check=True, capture_output=True
+    )
+
+
+GO_ENV = {"GOCACHE": str(Path(tempfile.gettempdir()) / "penstock-tests-go-build")}
+
+GO_WORLD = RunnerWorld(
+    name="go",
+    open=GoRunner,
+    scenes=GO,
+    covered=(MONEY, "money/money.go"),
+    flip=("money/money.go", "a + b", "a - b"),
+    files=MODULE,
+    prepare=warm_go,
+    missing=without_go,
+    env=GO_ENV,
+)
+
+WORLDS = (CARGO, GO_WORLD)

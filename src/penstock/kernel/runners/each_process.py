@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ class EachProcess:
     async def run_each(
         self, argv: Sequence[str], order: EachOrder, *, env: Mapping[str, str], cwd: str, wall_ms: int
     ) -> EachRun:
-        """Run the tool, in whose `argv` the items `EACH` stand for our script and its order."""
+        """Run the tool; in its `argv`, `EACH` (`EACH_JSON`: as a list) stands for our script and its order."""
         job = self.launcher.scratch_directory()
         try:
             shutil.copy(EACH / "penstock_each.py", job)
@@ -125,7 +126,7 @@ class EachProcess:
             shown = self.launcher.show(job, "each")
             script = [sys.executable, "-I", "-S", f"{shown.at}/penstock_each.py", f"{shown.at}/order.json"]
             ran = await self.launcher.run(
-                [item.replace("EACH_JSON", json.dumps(script)).replace("EACH", " ".join(script)) for item in argv],
+                [item.replace("EACH_JSON", json.dumps(script)).replace("EACH", shlex.join(script)) for item in argv],
                 env=env,
                 cwd=cwd,
                 shown=(shown, self._shown_warm()),

@@ -8,6 +8,7 @@ prints, leaves none. The pipe is not inherited by tests. Stands alone: only the 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -26,23 +27,30 @@ OURS = ("PENSTOCK_EACH_FD",)
 
 def main(order_path: str, binary: str, arguments: list[str]) -> int:
     """Run what the order asks of this binary; always 0, for what ran is told over the pipe."""
-    with open(order_path, encoding="utf-8") as file:
-        order = json.load(file)
+    with open(order_path, encoding="utf-8") as order_file:
+        return carry_out(json.load(order_file), binary, arguments, order_file.fileno())
+
+
+def carry_out(order: dict[str, object], binary: str, arguments: list[str], lock: int) -> int:
+    """List the tests of this binary, run those asked for, and tell of both; one line at a time under `lock`."""
     env = {name: value for name, value in os.environ.items() if name not in OURS}
     pipe = os.fdopen(int(os.environ[OURS[0]]), "w", encoding="utf-8")
     place = os.getcwd()
 
     def tell(**said: object) -> None:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         pipe.write(json.dumps({"nonce": order["nonce"], "binary": binary, "place": place, **said}) + "\n")
         pipe.flush()
+        fcntl.flock(lock, fcntl.LOCK_UN)
 
-    there = list(listed(binary, order["technology"], env))
+    technology = str(order["technology"])
+    there = list(listed(binary, technology, env))
     tell(kind="found", tests=there)
     asked = asked_of(binary, place, order)
     for test in there if asked is None else [test for test in asked if test.split("/")[0] in there]:
         if not order["list_only"]:
             tell(kind="begun", test=test)
-            tell(kind="ended", test=test, **run_one(binary, arguments, test, order["technology"], env))
+            tell(kind="ended", test=test, **run_one(binary, arguments, test, technology, env))
     return 0
 
 
