@@ -1,21 +1,44 @@
 """What every store of blobs gives, and what the files promise beyond it."""
 
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from penstock.adapters.blobs_files import FileBlobs
 from penstock.adapters.blobs_memory import MemoryBlobs
+from penstock.adapters.blobs_sqlite import SqliteBlobs
 from penstock.core.digest import digest_of_bytes
 from penstock.ports import Blobs, Corrupt
 
 MISSING = "0" * 64
 
 
-@pytest.fixture(params=["files", "memory"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    return FileBlobs(tmp_path / "blobs") if request.param == "files" else MemoryBlobs()
+MAKERS: dict[str, Callable[[Path], Blobs]] = {
+    "files": lambda directory: FileBlobs(directory / "blobs"),
+    "sqlite": lambda directory: SqliteBlobs(directory / "blobs.sqlite"),
+    "memory": lambda directory: MemoryBlobs(),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Blobs]:
+    blobs = MAKERS[request.param](tmp_path)
+    yield blobs
+    if isinstance(blobs, SqliteBlobs):
+        blobs.close()
+
+
+def test_what_was_flushed_is_there_for_the_next_who_opens_the_file(tmp_path: Path) -> None:
+    first = SqliteBlobs(tmp_path / "blobs.sqlite")
+    kept = first.put(b"kept")
+    first.flush()
+    lost = first.put(b"not flushed")
+    second = SqliteBlobs(tmp_path / "blobs.sqlite")
+    assert (second.has(kept), second.has(lost)) == (True, False)
+    second.close()
+    first.close()
 
 
 @pytest.mark.parametrize("data", [b"", b"text\n", bytes(range(256)), b"x" * 3_000_000], ids=len)

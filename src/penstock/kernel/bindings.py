@@ -70,7 +70,7 @@ class Bindings:
         if key not in self._slugs:
             entry = self._tree.get(test.path)
             is_there = entry is not None and entry.kind == "file"
-            found = binding.annotations(test.runner, self._content(entry), test.path) if entry and is_there else None
+            found = binding.annotations_in(test.runner, self._content(entry), test.path) if entry and is_there else None
             self._slugs[key] = dict(found.slugs) if found else {}
         return self._slugs[key]
 

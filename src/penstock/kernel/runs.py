@@ -6,6 +6,7 @@ spawn per runner, one commit for all that it told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from penstock.kernel.runner import Lines, RunOrder, RunReport, TestOutcome, Test
 from penstock.kernel.session import GateSession, NotConfigured
 
 OUTPUT_TAIL_BYTES = 20_000
+ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+"""Of an object in memory: another one in every process."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class TestDesk:
             duration_ms=outcome.duration_ms,
             exception=outcome.exception,
             where=outcome.where,
-            message=outcome.message,
+            message=ADDRESS.sub("0x...", outcome.message),
             executed=tuple(sorted(outcome.executed)),
             imported=tuple(sorted(outcome.imported)),
             phantoms=tuple(sorted(outcome.phantoms)),

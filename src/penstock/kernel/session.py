@@ -46,6 +46,8 @@ class GateWorld:
 
     log: ChainedLog[e.RedGreenRecord]
     blobs: Blobs
+    flush: Callable[[], None]
+    """Makes the blobs durable: before the ledger names them."""
     now_ms: Callable[[], int]
     scanner: TreeScanner
     writer: TreeWriter
@@ -109,6 +111,7 @@ class GateSession:
         first = self.ledger.seq + 1
         at_ms = max(self.world.now_ms(), self.ledger.now_ms)
         records = [e.RedGreenRecord(seq=first + n, at_ms=at_ms, event=event) for n, event in enumerate(events)]
+        self.world.flush()
         self.head = self.world.log.append(records)
         for record in records:
             evolve(self.ledger, record)

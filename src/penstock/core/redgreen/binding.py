@@ -24,6 +24,6 @@ def test_sha(test: TestId, source: bytes) -> Digest:
     return digest_of_bytes(found.encode()) if found is not None else ""
 
 
-def annotations(runner: str, source: bytes, path: str) -> Annotations:
+def annotations_in(runner: str, source: bytes, path: str) -> Annotations:
     """Annotations of a test file."""
     return Annotations()
