@@ -1,0 +1,1 @@
+"""Hooks of agent programs: thin clients of the gate daemon. A hook that cannot ask the gate refuses."""
