@@ -1,0 +1,175 @@
+"""One spawn of the project's own Node, with a program of ours that drives a test runner and reports over a pipe.
+
+The nonce goes in with the order, on standard input, and never through the environment: what a process was started with
+can be read by its children for as long as it lives. What remains: tests run as the same user, and who reads the memory
+of the parent process, or writes to what its runner reports through, can forge. This is sight, not a guard; confinement
+and the look at what was changed are the guard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from penstock.core.redgreen.test_id import BadTestId, RunnerName, TestId, canonical_path
+from penstock.core.redgreen.verdicts import RunVerdict
+from penstock.kernel.launching import Launcher, make_nonce
+from penstock.kernel.runner import OUTPUT_BYTES_MAX, Collection, FoundTest, RunOrder, RunReport, TestOutcome
+from penstock.kernel.runners.javascript import Reading, Tree, parse
+from penstock.kernel.runners.javascript_modules import needs
+
+SIDE = Path(__file__).parent / "javascript_side"
+NOTE_CHARS_MAX = 600
+COLLECT_WALL_MS = 120_000
+
+Chains = dict[str, list[tuple[str, ...]]]
+"""What to run: the chains of each file, all of the file where there are none; all files when empty."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard of one run, and how it ended. `failure`: why there is nothing to be believed."""
+
+    reading: Reading
+    output: bytes = b""
+    timed_out: bool = False
+    failure: str = ""
+    is_warm: bool = False
+    note: str = ""
+
+
+class JavaScriptRunner:
+    """What the runners of JavaScript share; `program` is the file of `javascript_side` that knows the technology."""
+
+    runner: RunnerName
+    program: str
+
+    def __init__(self, launcher: Launcher, node: Sequence[str] = ("node",)) -> None:
+        self._launcher = launcher
+        self._node = tuple(node)
+
+    @property
+    def name(self) -> RunnerName:
+        """Which technology."""
+        return self.runner
+
+    @property
+    def coverage(self) -> Literal["lines", "imports"]:
+        """Outcomes say what the test's file imports."""
+        return "imports"
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+    async def collect(self, files: Sequence[str] = ()) -> Collection:
+        """The titles of these files, of the whole tree when empty; files that cannot be loaded are `broken`."""
+        chains: Chains = {path: [] for path in files if self._exists(path)}
+        if files and not chains:
+            return Collection()
+        heard = await self._hear(chains, COLLECT_WALL_MS, is_collection=True)
+        why = heard.failure or ("it did not end in time" if heard.timed_out else "")
+        if why:
+            return Collection(note=why)
+        lines = {key: told[0].line for key, told in heard.reading.tests.items()}
+        found = [FoundTest(test=test, line=lines[test.path, test.chain]) for test in heard.reading.ids()]
+        return Collection(tests=tuple(found), broken=heard.reading.broken())
+
+    async def run(self, order: RunOrder) -> RunReport:
+        """Run in one spawn, and judge each test by what was told of it in this run."""
+        begun = time.monotonic()
+        chains = self._chains(order)
+        asks_for_some = bool(order.tests or order.files)
+        if asks_for_some and not chains:
+            return RunReport(outcomes=tuple(TestOutcome(test=t, verdict="not_run") for t in order.tests), spawned=0)
+        heard = await self._hear(chains, order.wall_ms)
+        tests = order.tests or heard.reading.ids()
+        return RunReport(
+            outcomes=self._outcomes(heard, tests),
+            is_warm=heard.is_warm,
+            note="; ".join(filter(None, (heard.failure, heard.note, *self._unloaded(heard, order))))[:NOTE_CHARS_MAX],
+            duration_ms=round((time.monotonic() - begun) * 1_000),
+            output=heard.output[-OUTPUT_BYTES_MAX:],
+        )
+
+    # --- what to run ------------------------------------------------------------------------------------------------
+
+    def _chains(self, order: RunOrder) -> Chains:
+        chains: Chains = {path: [] for path in order.files if not order.tests and self._exists(path)}
+        for test in order.tests:
+            if test.runner == self.runner and test.param is None and self._exists(test.path):
+                chains.setdefault(test.path, []).append(test.chain)
+        return chains
+
+    def _exists(self, path: str) -> bool:
+        try:
+            return (self._launcher.top / canonical_path(path)).is_file()
+        except BadTestId:
+            return False
+
+    # --- one spawn --------------------------------------------------------------------------------------------------
+
+    async def _hear(self, chains: Chains, wall_ms: int, *, is_collection: bool = False) -> Heard:
+        return await self._spawn(chains, wall_ms, is_collection=is_collection)
+
+    async def _spawn(self, chains: Chains, wall_ms: int, *, is_collection: bool) -> Heard:
+        nonce = make_nonce()
+        shown = self._launcher.show(SIDE, "javascript")
+        ran = await self._launcher.run(
+            (*self._node, f"{shown.at}/{self.program}"),
+            shown=(shown,),
+            stdin=order_line(nonce, chains, is_collection),
+            wall_ms=wall_ms,
+            pipe_env="PENSTOCK_VERDICT_FD",
+        )
+        reading = self._reading()
+        for told in parse(nonce, ran.end.pipe):
+            reading.take(told)
+        timed_out = ran.end.outcome == "timeout"
+        failure = "" if timed_out else failure_of(reading, ran.end.message, ran.stderr)
+        return Heard(reading, ran.stdout + ran.stderr, timed_out, failure)
+
+    def _reading(self) -> Reading:
+        return Reading(self.runner, Tree(self._launcher.top, self._launcher.root))
+
+    # --- what is reported -------------------------------------------------------------------------------------------
+
+    def _outcomes(self, heard: Heard, tests: Sequence[TestId]) -> tuple[TestOutcome, ...]:
+        otherwise = silent_verdict(heard)
+        imported = {path: needs(self._launcher.top, path) for path in sorted({test.path for test in tests})}
+        return tuple(
+            msgspec.structs.replace(heard.reading.outcome(test, otherwise), imported=imported[test.path])
+            for test in tests
+        )
+
+    def _unloaded(self, heard: Heard, order: RunOrder) -> list[str]:
+        """Files that nobody asked for by a test, and that could not be loaded."""
+        return [] if order.tests else [f"{path}: {why}" for path, why in heard.reading.broken().items()]
+
+
+def order_line(nonce: str, chains: Chains, is_collection: bool) -> bytes:
+    """The order, as the programs read it."""
+    return msgspec.json.encode({"nonce": nonce, "only": chains, "collect": is_collection}) + b"\n"
+
+
+def failure_of(reading: Reading, message: str, stderr: bytes) -> str:
+    """Why the runner itself failed, empty where it did not."""
+    if reading.end is not None:
+        return reading.end.note[:NOTE_CHARS_MAX]
+    if reading.has_begun:
+        return ""
+    return (message or stderr.decode(errors="replace").strip()[-NOTE_CHARS_MAX:]) or "it said nothing"
+
+
+def silent_verdict(heard: Heard) -> RunVerdict:
+    """The verdict of a test of which nothing was told."""
+    if heard.timed_out:
+        return "timeout"
+    if heard.failure:
+        return "runner_error"
+    is_dead = heard.reading.end is None or any(stray.crashed for stray in heard.reading.strays)
+    return "crash" if is_dead else "not_run"
