@@ -60,6 +60,7 @@ class TestDesk:
             told += [_spawn("confirm", runner, again)] if again else []
         if told:
             session.append(*told)
+        session.note_run((*asked.files, *(test.path for test in asked.tests)))
         session.settle("run_tests")
         return [event for event in told if isinstance(event, e.TestRun)]
 

@@ -99,6 +99,7 @@ class GateSession:
         self.expected: dict[str, Entry] = {}
         """What must stand in the whole tree."""
         self._bindings: Bindings | None = None
+        self._ran: dict[str, str] = {}
         self.head = ""
 
     @property
@@ -141,6 +142,15 @@ class GateSession:
         if self._bindings is None:
             self._bindings = Bindings(self.policy, self.expected, self.content)
         return self._bindings
+
+    def fresh_tests(self) -> tuple[str, ...]:
+        """Test files that were written in this session and not run since."""
+        written = (p for p, entry in self.ledger.expected.items() if entry and self.kind(p) == "test")
+        return tuple(p for p in written if self._ran.get(p) != self.expected[p].digest and self.world.choose(p))
+
+    def note_run(self, paths: Iterable[str]) -> None:
+        """These test files were run as they are."""
+        self._ran.update((path, self.expected[path].digest) for path in paths if path in self.expected)
 
     def tree_sha(self) -> str:
         """Digest of the whole tree."""

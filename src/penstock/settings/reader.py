@@ -16,6 +16,7 @@ from penstock.documents.toml import read_toml
 from penstock.ports import BadInput, Problem
 from penstock.settings.gates import NETWORKS, take_envs, take_gates, take_resources_of
 from penstock.settings.limits import take_budget, take_limits, take_retries, take_risk
+from penstock.settings.redgreen import take_redgreen
 from penstock.settings.schema import (
     AgentSettings,
     NotifySettings,
@@ -81,13 +82,15 @@ def take_settings(root: Fields, file: str) -> Settings:
     """Ask for every section there is; what is left over is unknown."""
     agent = root.sub("agent")
     tickets = take_tickets(root.sub("tickets"))
-    policy = take_policy(root, agent, tickets)
+    redgreen = root.sub("redgreen")
+    policy = take_policy(root, agent, tickets, take_files(redgreen, root.sub("protected"), tickets))
     settings = Settings(
         policy=replace(policy, digest=digest_of(policy)),
         agent=take_agent(agent),
         sandbox=take_sandbox(root.sub("sandbox")),
         tickets=tickets,
         notify=take_notify(root.sub("notify")),
+        redgreen=take_redgreen(redgreen, policy.files),
         file=file,
         origins=tuple(root.reading.origins),
     )
@@ -95,7 +98,7 @@ def take_settings(root: Fields, file: str) -> Settings:
     return settings
 
 
-def take_policy(root: Fields, agent: Fields, tickets: TicketsSettings) -> Policy:
+def take_policy(root: Fields, agent: Fields, tickets: TicketsSettings, files: FileClasses) -> Policy:
     """What the core decides by, without its digest."""
     default = Policy()
     envs = take_envs(root)
@@ -111,13 +114,13 @@ def take_policy(root: Fields, agent: Fields, tickets: TicketsSettings) -> Policy
         retries=take_retries(root),
         budget=take_budget(root.sub("budget")),
         risk=take_risk(root.sub("risk")),
-        files=take_files(root.sub("redgreen"), root.sub("protected"), tickets),
+        files=files,
         landing=take_landing(root.sub("landing")),
     )
 
 
 def take_files(redgreen: Fields, protected: Fields, tickets: TicketsSettings) -> FileClasses:
-    """`[redgreen]` and `[protected]`. The settings and the tickets are protected whatever is written."""
+    """The globs of `[redgreen]` and `[protected]`. The settings and the tickets are protected whatever is written."""
     default = FileClasses()
     own = (FILE, f"{tickets.path}/**" if tickets.source == "markdown" else tickets.path)
     others = tuple(g for g in default.protected if g not in (FILE, "tickets/**"))
@@ -127,7 +130,6 @@ def take_files(redgreen: Fields, protected: Fields, tickets: TicketsSettings) ->
         control_files=redgreen.texts("control_files", default.control_files, fault=fault_of_glob),
         protected=tuple(dict.fromkeys((*own, *written))),
     )
-    redgreen.refuse_unknown()
     protected.refuse_unknown()
     return files
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from penstock.core.policy import Frozen, Network, Policy
+from penstock.core.redgreen.policy import RedGreenPolicy
 from penstock.documents.fields import Origin
 
 Source = Literal["markdown", "plan"]
@@ -47,6 +48,13 @@ class NotifySettings(Frozen):
     command: str = ""
 
 
+class RedGreenSettings(Frozen):
+    """`[redgreen]`. Where no mode is written, tickets that name tests are worked on in strict mode, if that is borne."""
+
+    policy: RedGreenPolicy = RedGreenPolicy()
+    is_mode_written: bool = False
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything in `penstock.toml`, defaults filled in."""
@@ -56,6 +64,7 @@ class Settings:
     sandbox: SandboxSettings
     tickets: TicketsSettings
     notify: NotifySettings
+    redgreen: RedGreenSettings
     file: str
     origins: tuple[Origin, ...] = ()
     """Each value in force in the file's own words, and the line it came from."""

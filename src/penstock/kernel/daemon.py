@@ -1,0 +1,142 @@
+"""One gate per working tree, behind a Unix socket: every door asks the same session, so all verdicts agree.
+
+One JSON object per line, one line back; the socket is 0600 and the peer's uid is checked. It ends when it is told to,
+by a signal, or when nobody asked for a while: a turn that is open then is closed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penstock.kernel.closing import end_turn
+from penstock.kernel.door import Door, Reply, knock_of
+from penstock.kernel.tools.dispatcher import Dispatcher, plan_lines
+
+LINE_BYTES_MAX = 64_000_000
+IDLE_S_MAX = 1_800
+HOOK_OPS = frozenset({"before", "after", "batch", "stop", "session", "config"})
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+class Daemon:
+    """Serves one dispatcher until it is told to stop."""
+
+    def __init__(self, dispatcher: Dispatcher, idle_s: float = IDLE_S_MAX) -> None:
+        self._dispatcher, self._door = dispatcher, Door(dispatcher)
+        self._idle_s = idle_s
+        self._asked = time.monotonic()
+        self._stopping = asyncio.Event()
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Answer on `listener` until `stop`, a signal, or idleness; then close the turn and the session."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        server = await asyncio.start_unix_server(self._attend, sock=listener, limit=LINE_BYTES_MAX)
+        try:
+            while not self._stopping.is_set() and time.monotonic() - self._asked < self._idle_s:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), min(self._idle_s, 5))
+        finally:
+            server.close()
+            async with self._dispatcher.lock:
+                if self._dispatcher.session.ledger.turn.file_edits:
+                    await end_turn(self._dispatcher.session, self._dispatcher.desk)
+                await self._dispatcher.session.close()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """End soon: what is being answered is answered."""
+        self._stopping.set()
+
+    async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if _peer_uid(writer.get_extra_info("socket")) not in (os.getuid(), 0):
+                return
+            while line := await reader.readline():
+                self._asked = time.monotonic()
+                writer.write(msgspec.json.encode(await self.answer(line)) + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):  # it hung up, or sent a line without an end
+            pass
+        finally:
+            writer.close()
+
+    async def answer(self, line: bytes) -> object:
+        """The answer to one line, whatever is in it."""
+        try:
+            asked = _decoder.decode(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as wrong:
+            return Reply(allow=False, reason=f"not a question: {wrong}", code="bad_request")
+        if asked.get("v") != 1:
+            return Reply(allow=False, reason="this gate speaks version 1", code="version")
+        op = asked.get("op")
+        if op in HOOK_OPS:
+            try:
+                return await self._door.answer(knock_of(asked))
+            except msgspec.ValidationError as wrong:
+                return Reply(allow=False, reason=f"not a question: {wrong}", code="bad_request")
+        if op == "call":
+            answer = await self._dispatcher.call(str(asked.get("tool")), asked.get("arguments", {}))
+            return {"v": 1, "text": answer.text, "is_error": answer.is_error, "data": dict(answer.data)}
+        if op == "status":
+            return {"v": 1, "allow": True, **self._status()}
+        if op == "shutdown":
+            self.stop()
+            return Reply(allow=True, reason="the gate ends")
+        return Reply(allow=False, reason=f"no such question: {op!r}", code="bad_request")
+
+    def _status(self) -> dict[str, Any]:
+        session = self._dispatcher.session
+        seal = session.seal()
+        return {
+            "session": seal.session,
+            "mode": session.policy.mode,
+            "turn": session.ledger.turn.number,
+            "plan": list(plan_lines(session)),
+            "red": [list(test.wire) for test in session.ledger.red],
+            "counts": seal.counts,
+            "violations": seal.violations,
+            "refactor": session.ledger.refactor is not None,
+        }
+
+
+def listen(path: Path) -> socket.socket:
+    """A listener at `path`, whose name may be longer than a socket's address. Raises `OSError`."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    previous = os.umask(0o177)
+    try:
+        is_linux = os.path.isdir("/proc/self/fd")
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}" if is_linux else str(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(previous)
+        os.close(folder)
+    return listener
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    if not hasattr(socket, "SO_PEERCRED"):
+        return os.getuid()  # no such option on this platform: the socket's mode is the guard
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", data)[1])
+
+
+__all__ = ["Daemon", "listen"]
