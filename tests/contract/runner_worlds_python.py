@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from penstock.core.redgreen.test_id import TestId
 from penstock.kernel.runners.pytest_runner import PytestRunner
@@ -291,4 +292,10 @@ PYTEST = RunnerWorld(
     files={"pytest.ini": "[pytest]\n"},
     env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
 )
-WORLDS = (PYTEST,)
+WARM_PYTEST = replace(
+    PYTEST,
+    name="warm-pytest",
+    open=lambda launcher: PytestRunner(launcher, (sys.executable, "-m", "pytest"), warm=True),
+    is_warm=True,
+)
+WORLDS = (PYTEST, WARM_PYTEST)

@@ -1,15 +1,15 @@
-"""Runs pytest, cold: the project's own, in the project's own interpreter."""
+"""Runs pytest: the project's own, in the project's own interpreter; cold, or in forks of a server that is kept warm."""
 
 from __future__ import annotations
 
 from penstock.kernel.launching import Launcher
-from penstock.kernel.runners.python_spawn import PythonRunner
+from penstock.kernel.runners.warm_python import WarmPythonRunner
 
 
-class PytestRunner(PythonRunner):
+class PytestRunner(WarmPythonRunner):
     """`command`: the interpreter, with or without `-m pytest` and options. Without one: `.venv/bin/python` of the tree,
     else `python3` as those inside find it, else ours. `warm`: keep a fork server that has imported what is installed.
     """
 
     def __init__(self, launcher: Launcher, command: tuple[str, ...] = (), *, warm: bool) -> None:
-        super().__init__("pytest", launcher, command)
+        super().__init__("pytest", launcher, command, warm=warm)

@@ -125,9 +125,10 @@ async def spawn(asked: Asked, interpreter: Interpreter, wall_ms: int) -> Heard:
 
 @dataclass
 class Heard:
-    """One run as it was told. `is_killed`: by the deadline."""
+    """One run as it was told."""
 
     is_killed: bool
+    """By the deadline."""
     why: str
     """How the process ended, in words; empty where it ended of itself."""
     output: bytes

@@ -57,7 +57,7 @@ class Lines:
             lines.clear()
 
     def _told(self, ledger: dict[str, set[int]]) -> dict[str, str]:
-        return {self._tree.relative(path): ranges(lines) for path, lines in sorted(ledger.items()) if lines}
+        return {self._tree.relative(path): ranges(lines) for path, lines in sorted(ledger.items()) if lines - {0}}
 
     @property
     def _ledger(self) -> dict[str, set[int]]:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -21,9 +23,12 @@ from _pytest.runner import pytest_make_collect_report as collect_again
 
 from .phantoms import PHANTOMS_MAX
 from .places import Tree, clean
+from .pytest_warmth import known_packages, warm_up
 from .reds import Judge, Red, root_of
 from .sources import take_over_rewriting
 from .trial import Stage, Trial, Wire
+
+__all__ = ["run", "warm_up"]
 
 FAILURES: tuple[type[BaseException], ...] = (AssertionError, pytest.fail.Exception)
 
@@ -38,6 +43,8 @@ class Plugin:
         self._judge = Judge(tree, stage.phantoms, FAILURES)
         self._trial: Trial | None = None
         self._config: Any = None
+        self._while_starting = ExitStack()
+        self._while_starting.enter_context(known_packages())
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -48,7 +55,8 @@ class Plugin:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self) -> Generator[None, Any, None]:
-        """A conftest that cannot be loaded breaks every test below it."""
+        """Plugins have been found; a conftest that cannot be loaded breaks every test below it."""
+        self._while_starting.close()
         outcome = yield
         if outcome.excinfo is not None:
             error = outcome.excinfo[1]
@@ -222,10 +230,11 @@ def arguments(order: dict[str, Any], tree: Tree) -> list[str]:
     return [*words, "--tb=short", *(["--collect-only", "-q"] if order["collect"] else [])]
 
 
-def _installed() -> Iterator[str]:
-    from importlib.util import find_spec
-
-    return (name for name in ("xdist", "pytest_cov") if find_spec(name) is not None)
+def _installed() -> list[str]:
+    """Plugins that pytest will load and whose options we must have a say in."""
+    if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        return []
+    return [name for name in ("xdist", "pytest_cov") if find_spec(name) is not None]
 
 
 def _files(order: dict[str, Any], tree: Tree) -> list[str]:
