@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from textwrap import dedent, indent
 
 from penstock.core.redgreen.test_id import TestId
 from penstock.kernel.runners.pytest_runner import PytestRunner
+from penstock.kernel.runners.unittest_runner import UnittestRunner
 from tests.contract.runner_world import RunnerWorld, Scene, Situation, scene
 
 MONEY = {
@@ -298,4 +300,174 @@ WARM_PYTEST = replace(
     open=lambda launcher: PytestRunner(launcher, (sys.executable, "-m", "pytest"), warm=True),
     is_warm=True,
 )
-WORLDS = (PYTEST, WARM_PYTEST)
+
+
+# --- unittest -------------------------------------------------------------------------------------------------------
+
+
+def unittest_id(*chain: str, path: str = "tests/test_it.py") -> TestId:
+    return TestId(runner="unittest", path=path, chain=chain)
+
+
+def case(name: str) -> TestId:
+    return unittest_id("TestIt", name)
+
+
+def cases(body: str, head: str = "", **more: str) -> dict[str, str]:
+    """A project with one class of tests."""
+    text = f"import unittest\n{dedent(head)}\n\nclass TestIt(unittest.TestCase):\n{indent(dedent(body), ' ' * 4)}\n"
+    return {**MONEY, "tests/test_it.py": text, **more}
+
+
+UNITTEST_SCENES: dict[Situation, Scene] = {
+    "green": scene(
+        cases("def test_one(self): self.assertEqual(tax(100), 7)", "from app.money import tax")
+        | {
+            "tests/test_other.py": """
+                import unittest
+                class TestOther(unittest.TestCase):
+                    def runTest(self): pass
+            """
+        },
+        (case("test_one"), "green"),
+        (unittest_id("TestOther", "runTest", path="tests/test_other.py"), "green"),
+    ),
+    "red_assert": scene(
+        cases(
+            """
+            def test_one(self): self.assertEqual(tax(100), 8)
+            def test_two(self):
+                with self.subTest("x"): assert tax(1)
+            """,
+            "from app.money import tax",
+        ),
+        (case("test_one"), "red_assert"),
+        (case("test_two"), "red_assert"),
+    ),
+    "red_exception": scene(
+        cases("def test_one(self): self.assertEqual(tax(-1), 8)", "from app.money import tax"),
+        (case("test_one"), "red_exception"),
+    ),
+    "red_missing_target": scene(
+        cases("def test_one(self): self.assertEqual(rate(), 8)", "from app.rates import rate"),
+        (case("test_one"), "red_missing_target"),
+    ),
+    "vacuous": scene(
+        cases("def test_one(self): self.fail()", "from app.rates import rate"),
+        (case("test_one"), "vacuous"),
+    ),
+    "skip": scene(
+        cases(
+            """
+            @unittest.skip("no")
+            def test_one(self): self.fail()
+            def test_two(self): self.skipTest("now")
+            """
+        ),
+        (case("test_one"), "skipped"),
+        (case("test_two"), "skipped"),
+    ),
+    "xfail": scene(
+        cases("@unittest.expectedFailure\ndef test_one(self): self.fail()"),
+        (case("test_one"), "xfail"),
+    ),
+    "xpass": scene(
+        cases("@unittest.expectedFailure\ndef test_one(self): pass"),
+        (case("test_one"), "xpass"),
+    ),
+    "crash": scene(
+        cases(
+            """
+            def test_a(self): pass
+            def test_b(self): __import__("os").abort()
+            def test_c(self): pass
+            """
+        ),
+        (case("test_a"), "green"),
+        (case("test_b"), "crash"),
+        (case("test_c"), "not_run"),
+    ),
+    "hang": scene(
+        cases(
+            """
+            def test_a(self): pass
+            def test_b(self):
+                subprocess.Popen(["sleep", "600"], start_new_session=True)
+                while True: pass
+            """,
+            "import subprocess",
+        ),
+        (case("test_a"), "green"),
+        (case("test_b"), "timeout"),
+    ),
+    "broken_import": scene(
+        cases("def test_one(self): pass", "raise ValueError('no')"),
+        (case("test_one"), "collect_error"),
+    ),
+    "syntax_error": scene(
+        cases("def test_one(self: pass"),
+        (case("test_one"), "syntax_error"),
+    ),
+    "setup_error": scene(
+        cases(
+            """
+            def setUp(self): assert False
+            def test_one(self): pass
+            """
+        )
+        | {
+            "tests/test_two.py": """
+                import unittest
+                class TestTwo(unittest.TestCase):
+                    @classmethod
+                    def setUpClass(cls): raise ValueError("no")
+                    def test_one(self): pass
+            """
+        },
+        (case("test_one"), "setup_error"),
+        (unittest_id("TestTwo", "test_one", path="tests/test_two.py"), "setup_error"),
+    ),
+    "teardown_error": scene(
+        cases(
+            """
+            def tearDown(self): assert False
+            def test_one(self): pass
+            def test_two(self): self.fail()
+            """
+        ),
+        (case("test_one"), "teardown_error"),
+        (case("test_two"), "red_assert"),
+    ),
+    "unknown": scene(
+        cases("def test_one(self): pass"),
+        (case("test_one"), "green"),
+        (case("test_two"), "not_run"),
+        (unittest_id("TestIt", "test_one", path="tests/test_nowhere.py"), "not_run"),
+    ),
+    "duplicate_titles": scene(
+        cases("def test_one(self): self.fail()")
+        | {"tests/deep/test_it.py": "import unittest\nclass TestIt(unittest.TestCase):\n    def test_one(self): pass\n"}
+        | {"tests/__init__.py": "", "tests/deep/__init__.py": ""},
+        (case("test_one"), "red_assert"),
+        (unittest_id("TestIt", "test_one", path="tests/deep/test_it.py"), "green"),
+    ),
+    "exits_early": scene(
+        cases("def test_one(self): __import__('os')._exit(0)"),
+        (case("test_one"), "crash"),
+    ),
+}
+
+UNITTEST = RunnerWorld(
+    name="unittest",
+    open=lambda launcher: UnittestRunner(launcher, (sys.executable, "-m", "unittest"), warm=False),
+    scenes=UNITTEST_SCENES,
+    covered=PYTEST.covered,
+    flip=PYTEST.flip,
+)
+WARM_UNITTEST = replace(
+    UNITTEST,
+    name="warm-unittest",
+    open=lambda launcher: UnittestRunner(launcher, (sys.executable,), warm=True),
+    is_warm=True,
+)
+WORLDS = (PYTEST, WARM_PYTEST, UNITTEST, WARM_UNITTEST)

@@ -26,7 +26,7 @@ from .places import Tree, clean
 from .pytest_warmth import known_packages, warm_up
 from .reds import Judge, Red, root_of
 from .sources import take_over_rewriting
-from .trial import Stage, Trial, Wire
+from .trial import Stage, Trial, Wire, key_of
 
 __all__ = ["run", "warm_up"]
 
@@ -38,7 +38,7 @@ class Plugin:
 
     def __init__(self, tree: Tree, stage: Stage, wanted: list[Wire] | None, until_noticed: bool = False) -> None:
         self._tree, self._stage = tree, stage
-        self._wanted = None if wanted is None else {_key(test) for test in wanted}
+        self._wanted = None if wanted is None else {key_of(test) for test in wanted}
         self._until_noticed = until_noticed
         self._judge = Judge(tree, stage.phantoms, FAILURES)
         self._trial: Trial | None = None
@@ -90,7 +90,7 @@ class Plugin:
         if self._wanted is None or config is not self._config:
             return
         wanted = self._wanted
-        kept = [item for item in items if _key(self.id_of(item)) in wanted]
+        kept = [item for item in items if key_of(self.id_of(item)) in wanted]
         if len(kept) < len(items):
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = kept
@@ -177,11 +177,6 @@ def _heed_marks(red: Red | None, item: Any, report: Any) -> Red | None:
     if report.outcome == "skipped":
         return Red("skipped", "", "", "")
     return Red("xpass", "", "", "") if hasattr(report, "wasxfail") else None
-
-
-def _key(test: Wire) -> tuple[Any, ...]:
-    runner, path, chain, param = test
-    return runner, path, tuple(chain), param
 
 
 def _is_skip(error: BaseException) -> bool:

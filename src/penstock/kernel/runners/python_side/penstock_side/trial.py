@@ -17,6 +17,12 @@ OPEN = ("green", "red_assert", "red_exception", "red_missing_target")
 Wire = list[Any]
 
 
+def key_of(test: Wire) -> tuple[Any, ...]:
+    """A test id that can be looked up."""
+    runner, path, chain, param = test
+    return runner, path, tuple(chain), param
+
+
 class Stage:
     """What all tests of one process share."""
 
