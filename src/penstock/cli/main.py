@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "raise-budget": ("penstock.cli.operator_command", "raise_budget", "Add to the budget of the run or of a ticket."),
     "logs": ("penstock.cli.logs_command", "logs", "What happened to a ticket, and what its agent printed."),
     "report": ("penstock.cli.report_command", "report", "The evidence report of a run."),
+    "gate": ("penstock.cli.gate_command", "gate", "The red-green gate round this working tree: start, status, stop."),
+    "hook": ("penstock.cli.hook_command", "hook", "Put the gate before the tools of an agent's command line."),
     "doctor": ("penstock.cli.doctor_command", "doctor", "What is missing or unsafe, each with its fix."),
     "demo": ("penstock.cli.demo_command", "demo", "Run the bundled example, for real, with scripted agents."),
     "completion": ("penstock.cli.completion_command", "completion", "Print shell completion for bash, zsh or fish."),

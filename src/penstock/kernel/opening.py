@@ -17,8 +17,12 @@ from penstock.kernel.session import GateSession, GateWorld, begin, read_tree
 from penstock.kernel.tree.entry import diff
 
 
-async def open_session(world: GateWorld, session: str, policy: RedGreenPolicy) -> tuple[GateSession, TestDesk]:
+async def open_session(
+    world: GateWorld, session: str, policy: RedGreenPolicy, *, adopts: bool = False
+) -> tuple[GateSession, TestDesk]:
     """A session ready for use, and its desk for test runs. A turn that was closing is closed first.
+
+    `adopts`: what was written while no gate was there stays, and is recorded; else it is judged like any other write.
 
     Raises `Corrupt` where the ledger's bytes do not chain.
     """
@@ -31,6 +35,8 @@ async def open_session(world: GateWorld, session: str, policy: RedGreenPolicy) -
     opened.head = head
     known = _replay(opened)
     _make_whole(opened, known)
+    if adopts:
+        opened.adopt("while no gate was there")
     opened.settle("opening", afresh=True)
     desk = TestDesk(opened)
     if opened.ledger.turn.is_closing:

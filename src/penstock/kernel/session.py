@@ -286,6 +286,14 @@ class GateSession:
             self._judge_change(tool, change, settled)
         return settled
 
+    def adopt(self, why: str) -> None:
+        """Take the tree as it is: what differs from the ledger is recorded, and stays."""
+        changes = [c for c in diff(self.expected, self.world.scanner.scan().entries) if _is_known(c)]
+        if changes:
+            patch = self.world.blobs.put(to_patch(tuple(changes), self.world.blobs))
+            found = tuple(map(_path_change, changes))
+            self.append(e.UnclaimedWrite(tool="opening", changes=found, patch=patch, is_restored=False, why=why))
+
     def _judge_change(self, tool: str, change: Change, settled: Settled) -> None:
         verdict = judge_edit(self.ledger, self.ask(tool, [change.path]), self.policy.mode)
         is_other = isinstance(change.after, Entry) and change.after.kind == "other"
@@ -373,3 +381,7 @@ def _paths(event: e.RedGreenEvent) -> tuple[str, ...]:
 def _path_change(change: Change) -> e.PathChange:
     assert not isinstance(change.after, Unreadable)
     return e.PathChange(path=change.path, before=change.before, after=change.after)
+
+
+def _is_known(change: Change) -> bool:
+    return not isinstance(change.after, Unreadable)

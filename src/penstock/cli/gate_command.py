@@ -1,0 +1,88 @@
+"""`penstock gate`: the daemon that guards a working tree, for hooks, MCP clients and people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.group()
+def gate() -> None:
+    """The gate round this working tree: production code changes only when a failing test asks for it."""
+
+
+@gate.command()
+@click.option("--ready-fd", type=int, default=None, hidden=True)
+def serve(ready_fd: int | None) -> int:
+    """Guard this tree in the foreground, until Ctrl-C."""
+    from penstock.cli.main import here
+    from penstock.wire.gate import serve_gate
+
+    serve_gate(here(), ready_fd)
+    return 0
+
+
+@gate.command()
+def start() -> int:
+    """Guard this tree in the background; it ends by itself when nobody asks for half an hour."""
+    import asyncio
+
+    from penstock.cli.main import here
+    from penstock.wire.gate import connect
+
+    async def begin() -> str:
+        client = await connect(here())
+        said = await client.ask({"op": "status"})
+        await client.close()
+        return f"the gate guards this tree: mode {said['mode']}, session {said['session']}"
+
+    click.echo(asyncio.run(begin()), err=True)
+    return 0
+
+
+@gate.command()
+@click.option("--json", "as_json", is_flag=True, help="Print data instead of lines.")
+def status(as_json: bool) -> int:
+    """What the gate has seen so far. Exit 1 where none is there."""
+    said = _ask({"op": "status"})
+    if said is None:
+        click.echo("no gate guards this tree; `penstock gate start` starts one", err=True)
+        return 1
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(said), indent=2).decode())
+        return 0
+    counts = ", ".join(f"{number} {name}" for name, number in said["counts"].items()) or "nothing yet"
+    click.echo(f"session {said['session']}, mode {said['mode']}, turn {said['turn']}")
+    click.echo(f"seen: {counts}; {said['violations']} unclaimed writes")
+    for line in said["plan"]:
+        click.echo(line)
+    return 0
+
+
+@gate.command()
+def stop() -> int:
+    """End the gate; an open turn is closed first."""
+    said = _ask({"op": "shutdown"})
+    click.echo("the gate ends" if said else "no gate guards this tree", err=True)
+    return 0
+
+
+def _ask(question: dict[str, str]) -> dict[str, Any] | None:
+    import asyncio
+
+    from penstock.cli.main import here
+    from penstock.wire.gate import connect
+
+    async def ask() -> dict[str, Any] | None:
+        try:
+            client = await connect(here(), starts=False)
+        except ConnectionRefusedError:
+            return None
+        said = await client.ask(question)
+        await client.close()
+        return said
+
+    return asyncio.run(ask())
