@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
-def problems_of_codex(hooks_file: object, path: Path, config: Path) -> Iterator[str]:
+def problems_of_codex(hooks_file: object, path: Path, config: Path, top: Path) -> Iterator[str]:
     """Why Codex would leave our hooks out. The digests are those that its `hooks/list` gives (0.171.0)."""
     settings = _settings(config)
     if settings is None:
@@ -19,6 +19,8 @@ def problems_of_codex(hooks_file: object, path: Path, config: Path) -> Iterator[
     features = _table(settings, "features")
     if features.get("hooks") is False or features.get("codex_hooks") is False:
         yield f"{config}: [features] hooks = false"
+    if path.is_relative_to(top) and _table(_table(settings, "projects"), str(top)).get("trust_level") != "trusted":
+        yield f"this project is not trusted, so its {path.relative_to(top)} is left out; start codex here and trust it"
     states = _table(_table(settings, "hooks"), "state")
     wrong = [event for event, key, digest in _hooks(hooks_file, path) if not _is_trusted(states.get(key), digest)]
     if wrong:

@@ -141,6 +141,16 @@ def status(agent: Agent, scope: Scope, home: Home) -> Status:
     return Status(path, state, missing if state == "partial" else (), problems)
 
 
+def guards(agent: Agent, path: Path, home: Home) -> bool:
+    """Whether the settings in `path` have all our hooks in force: what a gate asks when settings change."""
+    try:
+        text = _text(path)
+        state, _ = _state(text, agent, path)
+        return state == "installed" and not any(_problems(_root(text, agent, path), agent, path, home))
+    except BadInput:
+        return False
+
+
 def installed_command(agent: Agent, scope: Scope, home: Home) -> str | None:
     """The command that stands in the file, for a trial of it; None where there is none."""
     path = settings_file(agent, scope, home)
@@ -233,7 +243,7 @@ def _problems(root: Node, agent: Agent, path: Path, home: Home) -> Iterator[str]
     if agent == "codex":
         from penstock.kernel.hooks.codex_trust import problems_of_codex
 
-        yield from problems_of_codex(value, path, codex_home(home) / "config.toml")
+        yield from problems_of_codex(value, path, codex_home(home) / "config.toml", home.top)
 
 
 def _notes(agent: Agent, scope: Scope, home: Home) -> Iterator[str]:

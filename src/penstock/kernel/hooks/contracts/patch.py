@@ -36,7 +36,7 @@ class _Section:
 
 def _sections(patch: str) -> list[_Section]:
     found: list[_Section] = []
-    for line in patch.split("\n"):
+    for line in patch.strip().split("\n"):
         bare = line.strip()
         header = "" if line[:1] in "+-" else next((kind for kind in HEADERS if bare.startswith(kind)), "")
         if header == MOVE and found:

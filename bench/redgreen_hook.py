@@ -1,0 +1,82 @@
+"""How long a hook takes: the installed command as an agent's shell runs it, against a gate that answers at once.
+
+    python -m bench.redgreen_hook [--runs N]
+
+In the same run, alternating: the interpreter that does nothing, which no hook in Python can be quicker than.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from penstock.kernel.hooks.gate_socket import VARIABLE
+from penstock.kernel.hooks.installing import Agent, hook_command
+from penstock.kernel.hooks.trying import sample
+
+AGENTS: tuple[Agent, ...] = ("claude", "codex", "cursor", "openhands")
+GOAL_MS = 40
+ANSWER = b'{"v":1,"allow":true,"reason":"","code":""}\n'
+
+
+def main() -> None:
+    """Print a line for each agent and one for the floor; exit 1 where p95 is over the goal."""
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("--runs", type=int, default=100)
+    runs = reader.parse_args().runs
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+        address = Path(folder) / "gate.sock"
+        server.bind(str(address))
+        server.listen(64)
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        floor, taken = measured(runs, {**os.environ, VARIABLE: str(address)}, Path(folder))
+    print(told(f"{Path(sys.executable).name} -c pass", floor))
+    for agent in AGENTS:
+        print(told(agent, taken[agent]))
+    sys.exit(max(percentile(times, 95) for times in taken.values()) > GOAL_MS)
+
+
+def measured(runs: int, environ: dict[str, str], top: Path) -> tuple[list[float], dict[Agent, list[float]]]:
+    payloads = {agent: json.dumps(sample(agent, top)).encode() for agent in AGENTS}
+    floor: list[float] = []
+    taken: dict[Agent, list[float]] = {agent: [] for agent in AGENTS}
+    for _ in range(runs):
+        floor.append(timed([sys.executable, "-c", "pass"], b"", environ))
+        for agent in AGENTS:
+            taken[agent].append(timed(["/bin/sh", "-c", hook_command(agent)], payloads[agent], environ))
+    return floor, taken
+
+
+def timed(command: list[str], payload: bytes, environ: dict[str, str]) -> float:
+    before = time.perf_counter()
+    ran = subprocess.run(command, input=payload, env=environ, capture_output=True)
+    assert ran.returncode == 0, ran
+    return (time.perf_counter() - before) * 1000
+
+
+def serve(server: socket.socket) -> None:
+    while True:
+        connection, _ = server.accept()
+        with connection:
+            connection.makefile("rb").readline()
+            connection.sendall(ANSWER)
+
+
+def percentile(times: list[float], percent: int) -> float:
+    return sorted(times)[min(len(times) - 1, len(times) * percent // 100)]
+
+
+def told(name: str, times: list[float]) -> str:
+    return f"{name:<18} p50 {percentile(times, 50):6.1f} ms   p95 {percentile(times, 95):6.1f} ms   n {len(times)}"
+
+
+if __name__ == "__main__":
+    main()
