@@ -81,7 +81,7 @@ class Scope:
 def read_scope(body: Sequence[ast.stmt]) -> Scope:
     """What `body` defines, also inside its `if`, `try` and `with` blocks."""
     scope = Scope()
-    for condition, statement in _flatten(body, ""):
+    for condition, statement in flatten(body, ""):
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 scope.functions[statement.name] = (condition, statement)
@@ -94,20 +94,21 @@ def read_scope(body: Sequence[ast.stmt]) -> Scope:
     return scope
 
 
-def _flatten(body: Sequence[ast.stmt], condition: str) -> Iterator[tuple[str, ast.stmt]]:
+def flatten(body: Sequence[ast.stmt], condition: str) -> Iterator[tuple[str, ast.stmt]]:
+    """Each statement, also inside blocks, with the conditions that it stands under."""
     for statement in body:
         match statement:
             case ast.If():
                 test = f"{condition}if {ast.dump(statement.test)}:"
-                yield from _flatten(statement.body, test)
-                yield from _flatten(statement.orelse, f"not {test}")
+                yield from flatten(statement.body, test)
+                yield from flatten(statement.orelse, f"not {test}")
             case ast.Try():
-                yield from _flatten(statement.body, f"{condition}try:")
+                yield from flatten(statement.body, f"{condition}try:")
                 for handler in statement.handlers:
-                    yield from _flatten(handler.body, f"{condition}except:")
-                yield from _flatten([*statement.orelse, *statement.finalbody], f"{condition}after:")
+                    yield from flatten(handler.body, f"{condition}except:")
+                yield from flatten([*statement.orelse, *statement.finalbody], f"{condition}after:")
             case ast.With() | ast.For() | ast.While():
-                yield from _flatten(statement.body, f"{condition}{type(statement).__name__}:")
+                yield from flatten(statement.body, f"{condition}{type(statement).__name__}:")
             case _:
                 yield condition, statement
 
@@ -129,51 +130,59 @@ def _fingerprints(tree: ast.Module) -> dict[str, str]:
     module = read_scope(tree.body)
     prints: dict[str, str] = {}
     used: set[str] = set()
-    for context in _contexts(Context(scopes=(module,), decreed=_switches(module), asked=_marked(module))):
+    for context in contexts(context_of(module)):
         for name, (condition, function) in context.scopes[-1].functions.items():
             if name.startswith("test") and not is_fixture(function):
-                fixtures = _fixtures_of(function, context)
+                fixtures = fixtures_of(function, context)
                 used |= set(fixtures)
-                parts = [condition, dump(function), context.decreed, *sorted(fixtures.values())]
-                prints["::".join((*context.chain, name))] = "\n".join((*parts, *_naming(name, context)))
+                asked = sorted(c + dump(f) for c, f in fixtures.values())
+                parts = [condition, dump(function), context.decreed, *asked]
+                prints["::".join((*context.chain, name))] = "\n".join(
+                    (*parts, *(c + ast.dump(s) for c, s in naming(name, context)))
+                )
     lone = {n: f for n, f in module.functions.items() if is_fixture(f[1]) and _fixture_name(f[1]) not in used}
     return prints | {name: condition + dump(function) for name, (condition, function) in lone.items()}
 
 
-def _contexts(context: Context) -> Iterator[Context]:
+def context_of(module: Scope) -> Context:
+    """What all tests of a module share."""
+    return Context(scopes=(module,), decreed=switches(module), asked=marked(module))
+
+
+def contexts(context: Context) -> Iterator[Context]:
     """The context itself, and those of all classes in it."""
     yield context
     for name, (condition, node) in context.scopes[-1].classes.items():
         inner = read_scope(node.body)
-        yield from _contexts(
+        yield from contexts(
             Context(
                 scopes=(*context.scopes, inner),
                 chain=(*context.chain, name),
-                decreed="\n".join([context.decreed, condition, _head(node), _switches(inner)]),
-                asked=(*context.asked, *strings_in(*node.decorator_list), *_marked(inner)),
+                decreed="\n".join([context.decreed, condition, _head(node), switches(inner)]),
+                asked=(*context.asked, *strings_in(*node.decorator_list), *marked(inner)),
             )
         )
 
 
-def _naming(name: str, context: Context) -> list[str]:
+def naming(name: str, context: Context) -> list[tuple[str, ast.stmt]]:
     """Plain statements that rebind or touch the test, or the class it is in."""
     outer = context.chain[0] if context.chain else name
     pairs = ((outer, context.scopes[0]), (name, context.scopes[-1]))
-    return [c + ast.dump(s) for wanted, scope in pairs for c, s in scope.statements if wanted in names_in(s)]
+    return [(c, s) for wanted, scope in pairs for c, s in scope.statements if wanted in names_in(s)]
 
 
 def _head(node: ast.ClassDef) -> str:
     return "|".join(ast.dump(part) for part in (*node.decorator_list, *node.bases, *node.keywords))
 
 
-def _switches(scope: Scope) -> str:
+def switches(scope: Scope) -> str:
     """Marks, switches and set-up functions of a module or class."""
     marks = [c + ast.dump(s) for c, s in scope.statements if SWITCHES & _assigned(s)]
     setups = [c + dump(f) for n, (c, f) in sorted(scope.functions.items()) if n in SETUP_NAMES | SWITCHES]
     return "\n".join(marks + setups)
 
 
-def _marked(scope: Scope) -> tuple[str, ...]:
+def marked(scope: Scope) -> tuple[str, ...]:
     """Strings in the scope's `pytestmark`: `usefixtures` names fixtures so."""
     return strings_in(*(s for _, s in scope.statements if SWITCHES & _assigned(s)))
 
@@ -195,9 +204,14 @@ def strings_in(*nodes: ast.AST) -> tuple[str, ...]:
 
 def dump(function: Function) -> str:
     """The function without its places and its docstring."""
+    return f"{type(function).__name__} {function.name}|{dump_unnamed(function)}"
+
+
+def dump_unnamed(function: Function) -> str:
+    """The same without its name."""
     body = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
     parts = (function.args, *function.decorator_list, *body)
-    return f"{type(function).__name__} {function.name}|" + "|".join(ast.dump(part) for part in parts)
+    return "|".join(ast.dump(part) for part in parts)
 
 
 # --- fixtures -------------------------------------------------------------------------------------------------------
@@ -213,17 +227,16 @@ def _last_name(decorator: ast.expr) -> str:
     return ast.unparse(called).rpartition(".")[2]
 
 
-def _fixtures_of(function: Function, context: Context) -> dict[str, str]:
-    """Dump of each fixture of this file that `function` uses, one through another, or that applies by itself."""
-    found: dict[str, str] = {}
+def fixtures_of(function: Function, context: Context) -> dict[str, tuple[str, Function]]:
+    """Each fixture of this file that `function` uses, one through another, or that applies by itself."""
+    found: dict[str, tuple[str, Function]] = {}
     visible = {_fixture_name(f): (c, f) for s in context.scopes for c, f in s.functions.values() if is_fixture(f)}
     wanted = [*asked_for(function), *context.asked, *(n for n, (_, f) in visible.items() if _is_autouse(f))]
     while wanted:
         name = wanted.pop()
         if name in visible and name not in found:
-            condition, fixture = visible[name]
-            found[name] = condition + dump(fixture)
-            wanted += asked_for(fixture)
+            found[name] = visible[name]
+            wanted += asked_for(visible[name][1])
     return found
 
 

@@ -30,7 +30,7 @@ from penstock.kernel.runners.cargo_project import (
     messages_in,
     modules_of,
 )
-from penstock.kernel.runners.compiled_source import functions
+from penstock.core.redgreen.source_text import functions
 from penstock.kernel.runners.each_process import (
     EachProcess,
     EachRun,

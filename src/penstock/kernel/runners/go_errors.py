@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from penstock.kernel.runners.compiled_source import blanked, functions
+from penstock.core.redgreen.source_text import blanked, functions
 from penstock.kernel.runners.each_process import Reading
 from penstock.kernel.runners.rust_errors import uses
 

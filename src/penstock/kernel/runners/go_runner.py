@@ -19,7 +19,7 @@ import msgspec
 from penstock.core.redgreen.test_id import BadTestId, RunnerName, TestId, canonical_path
 from penstock.kernel.launching import Launcher
 from penstock.kernel.runner import Collection, FoundTest, RunOrder, RunReport, TestOutcome
-from penstock.kernel.runners.compiled_source import functions
+from penstock.core.redgreen.source_text import functions
 from penstock.kernel.runners.each_process import (
     EachProcess,
     EachRun,

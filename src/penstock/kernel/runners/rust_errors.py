@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from penstock.kernel.runners.compiled_source import Span, blanked, functions
+from penstock.core.redgreen.source_text import Span, blanked, functions
 from penstock.kernel.runners.each_process import Reading
 
 MISSING = frozenset(

@@ -1,4 +1,6 @@
-"""Where the functions of a Rust or Go source begin and end, without a parser: comments and strings are blanked first.
+"""Where the functions of a Rust or Go source, and the tests of a JavaScript one, stand: without a parser.
+
+Comments and strings are blanked first.
 
 Wrong only where the source does not compile anyway, and then a test is at worst said not to have been run.
 """
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Language = Literal["rust", "go"]
+Language = Literal["rust", "go", "javascript"]
 
 INERT: dict[Language, re.Pattern[str]] = {
     "rust": re.compile(
@@ -18,8 +20,13 @@ INERT: dict[Language, re.Pattern[str]] = {
         re.S,
     ),
     "go": re.compile(r"//[^\n]*|/\*.*?\*/|`[^`]*`|\"(?:\\.|[^\"\\\n])*\"|'(?:\\[^\n]{1,10}?|[^'\\\n])'", re.S),
+    "javascript": re.compile(
+        r"//[^\n]*|/\*.*?\*/|`(?:\\.|[^`\\])*`|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|"
+        r"(?<=[(,=:])\s*/(?![*/])(?:\\.|\[[^\]\n]*\]|[^/\\\n])+/",
+        re.S,
+    ),
 }
-HEADS: dict[Language, re.Pattern[str]] = {
+HEADS = {
     "rust": re.compile(r"\b(?P<kind>mod|fn|use)\s+(?P<name>[^\s({<;]+)|(?P<brace>[{}])"),
     "go": re.compile(r"^(?P<kind>func)\s+(?:\([^)]*\)\s*)?(?P<name>\w+)|(?P<brace>[{}])", re.M),
 }
@@ -37,6 +44,35 @@ class Span:
     def holds(self, line: int) -> bool:
         """Whether the line is one of its own."""
         return self.first <= line <= self.last
+
+
+CALL = re.compile(r"(?<![.\w$])(?P<word>describe|suite|test|it)(?P<how>(?:\.\w+)*)\s*\(|(?P<mark>[()])")
+TITLE = re.compile(r"\s*(?P<quote>[\"'`])(?P<title>(?:\\.|(?!(?P=quote)).)*)(?P=quote)", re.S)
+
+
+def comments(source: str, language: Language) -> dict[int, str]:
+    """Comments that have a line, or its end, to themselves: text by line."""
+    found = (each for each in INERT[language].finditer(source) if each[0].startswith("//"))
+    return {_line(source, each.start()): each[0] for each in found}
+
+
+def titled_tests(source: str) -> dict[int, tuple[str, ...]]:
+    """Titles from the outermost on, by the line of the call, of the JavaScript tests whose titles are plain texts."""
+    found: dict[int, tuple[str, ...]] = {}
+    around: list[tuple[str, int]] = []
+    depth = 0
+    for call in CALL.finditer(blanked(source, "javascript")):
+        depth += -1 if call["mark"] == ")" else 1
+        around = [each for each in around if each[1] <= depth]
+        title = TITLE.match(source, call.end())
+        if call["mark"] or title is None or ".each" in call["how"] or "${" in title["title"]:
+            continue
+        text = re.sub(r"\\(.)", r"\1", title["title"])
+        if call["word"] in ("describe", "suite"):
+            around.append((text, depth))
+        else:
+            found[_line(source, call.start())] = (*(each for each, _ in around), text)
+    return found
 
 
 def blanked(source: str, language: Language) -> str:
