@@ -31,7 +31,7 @@ from penstock.kernel.launching import Launcher
 from penstock.kernel.runner import TestRunner
 from penstock.kernel.tree.entry import Change, Unreadable, diff
 from penstock.kernel.tree.quarantine import to_patch
-from penstock.kernel.tree.scanner import Scan, TreeScanner
+from penstock.kernel.tree.scanner import LeftAside, Scan, TreeScanner
 from penstock.kernel.tree.writer import TreeWriter
 from penstock.ports import Blobs, ChainedLog
 
@@ -273,6 +273,8 @@ class GateSession:
         scan = self.world.scanner.scan(afresh=afresh)
         changes = diff(self.expected, scan.entries)
         settled = Settled(problems=[f"{c.path}: {c.after.why}" for c in changes if isinstance(c.after, Unreadable)])
+        if any(isinstance(problem, LeftAside) for problem in scan.problems):  # nothing of ours is being written now
+            settled.problems += [f"{path}: a name of the gate's own, removed" for path in self.world.writer.sweep()]
         readable = [c for c in changes if not isinstance(c.after, Unreadable)]
         if self.policy.mode == "off":
             self._let_through(tool, readable, Licence(allowance="off"), settled)
