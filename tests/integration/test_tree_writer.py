@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.adapters.blobs_memory import MemoryBlobs
 from penstock.kernel.tree.entry import Entry, Unreadable, diff
-from penstock.kernel.tree.names import BadPath
+from penstock.kernel.tree.names import BadPath, from_disk, on_disk
 from penstock.kernel.tree.scanner import TreeScanner
 from penstock.kernel.tree.writer import PathRefused, Reason, Restored, TreeWriter
 from penstock.ports import Corrupt
@@ -104,7 +104,8 @@ def lay_loosely(top: Path, files: dict[str, Content]) -> None:
 
 
 ELSEWHERE = ("", "/etc/x", "../x", "a/../x", "a/./x", "a//x", "a/")
-NO_NAMES = ("x\0y", "\ud800", "a" * 4_001, "/".join("a" * 101))
+NO_NAMES = ("x\0y", "\ud800", "\udcff", "a" * 4_001, "/".join("a" * 101))
+SPELLED_WRONG = (r"a\x41", r"a\x2fb", r"\xc3\xbc", r"\x00", r"\xFF", r"\x2e.", "\\xff\\")
 GITS = (
     ".git",
     ".git/hooks/x",
@@ -120,7 +121,9 @@ GITS = (
 OURS = (f".penstock-aside-{'0' * 16}", f"a/.penstock-aside-{'f' * 16}/x")
 
 
-@pytest.mark.parametrize("path", [*ELSEWHERE, *NO_NAMES, *GITS, *OURS], ids=lambda path: ascii(path)[:30])
+@pytest.mark.parametrize(
+    "path", [*ELSEWHERE, *NO_NAMES, *SPELLED_WRONG, *GITS, *OURS], ids=lambda path: ascii(path)[:30]
+)
 def test_paths_that_lead_elsewhere_are_refused(world: World, path: str) -> None:
     assert world.refused(path, world.kept(b"x")) == "bad_path"
     assert (refusal := world.writer.remove(path)) and refusal.why == "bad_path"
@@ -128,6 +131,24 @@ def test_paths_that_lead_elsewhere_are_refused(world: World, path: str) -> None:
     assert [refusal.why for refusal in restored.refused] == ["bad_path"]
     with pytest.raises(BadPath):
         world.writer.look(path)
+
+
+SPELLINGS = {"\udcff": r"\xff", "\udcff\\x": r"\xff\\x", r"\x41": r"\\x41", "a\\b": r"a\b", r"\\": r"\\", "ü": "ü"}
+
+
+@pytest.mark.parametrize(("name", "path"), SPELLINGS.items(), ids=ascii)
+def test_every_name_has_one_spelling(world: World, name: str, path: str) -> None:
+    assert world.writer.put(path, world.kept(b"x")) is None
+    assert os.listdir(world.top) == [name]
+    assert world.writer.look(path) == entry(b"x")
+
+
+@given(st.binary(min_size=1).filter(lambda name: b"/" not in name), st.binary())
+def test_names_and_spellings_match(name: bytes, other: bytes) -> None:
+    path = from_disk(name)
+    assert path.encode()
+    assert on_disk(path) == name
+    assert (from_disk(other) == path) == (other == name)
 
 
 @pytest.mark.parametrize("path", [".gitignore", ".github/x", "..x", "git", "x.git", "...", ".penstock-aside-0"])

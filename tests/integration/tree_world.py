@@ -15,6 +15,7 @@ from pathlib import Path
 from penstock.adapters.blobs_memory import MemoryBlobs
 from penstock.core.digest import Digest
 from penstock.kernel.tree.entry import SYMLINK_MODE, Entry
+from penstock.kernel.tree.names import from_disk
 from penstock.kernel.tree.scanner import DISTRUST_NS
 
 NOBODY = 65_534
@@ -75,7 +76,7 @@ def seen_plainly(top: Path) -> dict[str, Entry]:
         links = [name for name in names_below if os.path.islink(os.path.join(folder, name))]
         for name in (*names, *links):
             place = os.path.join(folder, name)
-            found[os.path.relpath(place, top)] = _entry_at(place)
+            found[from_disk(os.fsencode(os.path.relpath(place, top)))] = _entry_at(place)
     return found
 
 

@@ -3,6 +3,5 @@
 `entry` is what can stand at a path and how two trees differ, `looking` reads one path, `scanner` finds what changed,
 `writer` puts files back, `quarantine` keeps what an unclaimed write left, `reading` gives text to the edit tools.
 
-Paths are relative, with forward slashes, as `os.fsdecode` gives them: a name that is no UTF-8 has surrogates in it, so
-a path that goes into JSON or onto a screen goes through `shown` first.
+Paths are relative, with forward slashes, and proper text whatever the bytes of the names: see `names`.
 """

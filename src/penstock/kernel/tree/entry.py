@@ -6,7 +6,6 @@ it differs from everything, and whoever restores leaves it alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Literal
 
@@ -76,6 +75,5 @@ def _above(path: str, unreadable: Mapping[str, Unreadable]) -> Unreadable | None
 
 
 def shown(path: str) -> str:
-    """`path` for JSON and people: bytes that are no UTF-8, and what would break a line, as escapes."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """`path` for people, on one line: what cannot be printed as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)

@@ -5,7 +5,6 @@ JSON. `name` is for reading; `path` is the path itself, in base64, for a name ne
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from penstock.core.digest import Digest, canonical, digest_of_bytes
 from penstock.core.policy import Frozen
 from penstock.kernel.tree.entry import Change, ChangeKind, Entry, EntryKind, Unreadable, shown
+from penstock.kernel.tree.names import from_disk, on_disk
 from penstock.ports import Blobs, Corrupt
 
 FORMAT = 1
@@ -42,7 +42,7 @@ class LeftFile(Frozen, kw_only=True):
     @property
     def path(self) -> str:
         """As everywhere in this package."""
-        return os.fsdecode(self.path_bytes)
+        return from_disk(self.path_bytes)
 
     @property
     def left(self) -> Entry | None:
@@ -82,7 +82,7 @@ def unpack(patch: bytes) -> tuple[LeftFile, ...]:
 
 
 def _left(change: Change, blobs: Blobs, bytes_max: int) -> LeftFile:
-    base = LeftFile(name=shown(change.path), path_bytes=os.fsencode(change.path), how=change.how, before=change.before)
+    base = LeftFile(name=shown(change.path), path_bytes=on_disk(change.path), how=change.how, before=change.before)
     match change.after:
         case None:
             return base

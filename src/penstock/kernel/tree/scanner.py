@@ -25,7 +25,7 @@ from penstock.core.paths import matches
 from penstock.core.policy import Frozen
 from penstock.kernel.tree.entry import Entry, Present, Unreadable
 from penstock.kernel.tree.looking import DIRECTORY, HASHED_BYTES_MAX, Look, Stamp, look, opened, stamp_of
-from penstock.kernel.tree.names import PARTS_MAX, is_aside
+from penstock.kernel.tree.names import PARTS_MAX, is_aside, spelled
 from penstock.ports import Blobs
 
 IGNORED = (".git", ".venv/", "venv/", "node_modules/", "__pycache__/", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/")
@@ -151,7 +151,7 @@ class TreeScanner:
     def _scan_below(self, directory: int, known: _Directory, names: list[str]) -> None:
         old, known.below = known.below, {}
         for name in names:
-            path = f"{known.path}{name}/"
+            path = f"{known.path}{spelled(name)}/"
             below = old.get(name)
             if below is None:
                 if self._is_ignored(path):
@@ -194,7 +194,7 @@ class TreeScanner:
 
     def _read(self, directory: int, name: str, known: _Directory) -> _Known | None:
         """The file afresh; None where it is ignored, gone, or cannot be read, which is reported."""
-        path = known.path + name
+        path = known.path + spelled(name)
         if name not in known.files and self._is_ignored(path):
             return None
         if is_aside(name):

@@ -24,7 +24,7 @@ from typing import Literal
 from penstock.core.policy import Frozen
 from penstock.kernel.tree.entry import Entry, Present, Unreadable, shown
 from penstock.kernel.tree.looking import DIRECTORY, Blocked, Look, is_directory, look, opened
-from penstock.kernel.tree.names import PARTS_MAX, BadPath, is_aside, is_git, new_aside, plain_parts
+from penstock.kernel.tree.names import PARTS_MAX, BadPath, is_aside, is_git, new_aside, plain_parts, spelled
 from penstock.ports import Blobs, Corrupt
 
 ASIDE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -102,7 +102,7 @@ class TreeWriter:
 
         Removals come first, so that files make room for directories and the reverse; what they empty goes too.
         """
-        removals = sorted((path for path, (_, wanted) in changes.items() if wanted is None), reverse=True)
+        removals = sorted(path for path, (_, wanted) in changes.items() if wanted is None)
         refused = [self._take_away(path, changes[path][0]) for path in removals]
         for path, (expected, wanted) in sorted(changes.items()):
             if wanted is not None:
@@ -291,7 +291,7 @@ def _sweep(directory: int, path: str, swept: list[str]) -> None:
     for name, is_below in names:
         if is_below and not is_git(name) and path.count("/") < PARTS_MAX:
             with suppress(OSError), _directory(directory, name) as below:
-                _sweep(below, f"{path}{name}/", swept)
+                _sweep(below, f"{path}{spelled(name)}/", swept)
         elif is_aside(name) and not is_below:
             os.unlink(name, dir_fd=directory)
             swept.append(path + name)
