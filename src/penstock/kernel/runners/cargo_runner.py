@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.redgreen.source_text import functions
 from penstock.core.redgreen.test_id import RunnerName, TestId
 from penstock.kernel.launching import Launcher
 from penstock.kernel.runner import Collection, FoundTest, RunOrder, RunReport, TestOutcome
@@ -30,7 +31,6 @@ from penstock.kernel.runners.cargo_project import (
     messages_in,
     modules_of,
 )
-from penstock.core.redgreen.source_text import functions
 from penstock.kernel.runners.each_process import (
     EachProcess,
     EachRun,
@@ -42,7 +42,7 @@ from penstock.kernel.runners.each_process import (
     shown_output,
     worst,
 )
-from penstock.kernel.runners.rust_errors import BrokenFile, Complaint, Crate, SourceSpan, tests_of
+from penstock.kernel.runners.rust_errors import BrokenFile, Complaint, Crate, SourceSpan, broken, tests_of
 
 COLLECT_WALL_MS = 300_000
 BUILDS_MAX = 20
@@ -239,8 +239,7 @@ class CargoRunner:
             if complaints := session.built.complaints.get(target.src_path):
                 return _broken_file(session, test.path, target).reading(test.chain[-1], _placed(session, complaints))
         if session.built.complaints and test not in self._found(session):
-            first = next(iter(session.built.complaints.values()))[0]
-            return Reading("collect_error", message=first.message, where=_where_of(session, first))
+            return broken(_placed(session, next(iter(session.built.complaints.values())))[0])
         lost = fate(session.run.ran.end)
         if lost.verdict == "not_run" and not session.built.is_done:
             said = session.run.ran.stderr.decode("utf-8", "replace")

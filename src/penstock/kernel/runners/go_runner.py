@@ -16,10 +16,10 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.redgreen.source_text import functions
 from penstock.core.redgreen.test_id import BadTestId, RunnerName, TestId, canonical_path
 from penstock.kernel.launching import Launcher
 from penstock.kernel.runner import Collection, FoundTest, RunOrder, RunReport, TestOutcome
-from penstock.core.redgreen.source_text import functions
 from penstock.kernel.runners.each_process import (
     EachProcess,
     EachRun,

@@ -166,7 +166,8 @@ class BrokenFile:
             return tuple(paths)
         if path := self._asked_path(complaint):
             return self._phantoms(path)
-        named = re.findall(r"`(?:&(?:mut )?)?(?:\w+::)*(\w+)(?:<[^`]*>)?`", complaint.message)
+        spoken_of = re.findall(r"`([^`]*)`", complaint.message)
+        named = [word for part in spoken_of for word in re.findall(r"\w+", part) if word != asked_word(complaint)]
         declared = [found for name in reversed(named) if (found := self.crate.declaring(name))]
         return tuple(declared[:1])
 
@@ -178,7 +179,10 @@ class BrokenFile:
         line, end = span.text[0].text, span.text[0].highlight_end - 1
         written = re.search(r"(?:\w+\s*::\s*)*\w+!?$", line[:end].rstrip("!"))
         rest = re.match(r"(?:\s*::\s*\w+)*", line[end:])
-        segments = re.findall(r"\w+", f"{written[0] if written else ''}{rest[0] if rest else ''}")
+        if written is None or rest is None or line[: written.start()].rstrip().endswith("."):
+            return ()
+        inside = ["*"] if line[end + rest.end() :].lstrip().startswith("::") else []
+        segments = re.findall(r"\w+", f"{written[0]}{rest[0]}") + inside
         return self._from_root(self._with_prefix(segments, span))
 
     def _with_prefix(self, segments: list[str], span: SourceSpan) -> list[str]:
@@ -210,7 +214,8 @@ class BrokenFile:
             base = f"{place}/{name}" if place else name
             found = next((p for p in (f"{base}.rs", f"{base}/mod.rs") if p in self.crate.sources), None)
             if found is None:
-                is_module = index < len(segments) - 1 and name.islower()
+                is_named = re.search(rf"\b{re.escape(name)}\s*::", blanked(self.source, "rust"))
+                is_module = name.islower() and (index < len(segments) - 1 or bool(is_named))
                 return (f"{base}.rs", last) if is_module else (last,)
             last, place = found, base
         return (last,)
@@ -233,6 +238,13 @@ def tests_of(source: str) -> tuple[Span, ...]:
             found.append(span)
         last = span.last - (span.last == span.first)
     return tuple(found)
+
+
+def asked_word(complaint: Complaint) -> str:
+    """The single word that is complained of, as a member is."""
+    span = complaint.primary
+    text = span.text[0] if span and span.text else SpanText()
+    return text.text[text.highlight_start - 1 : text.highlight_end - 1].strip()
 
 
 def uses(body: str, names: Sequence[str]) -> bool:
