@@ -141,11 +141,14 @@ class Tree:
 
     def deepest(self, stack: str) -> tuple[str, int]:
         """Path and line of the deepest frame inside the tree, ("", 0) where none is."""
-        frames = ((self.relative(match[1]), int(match[2])) for match in _FRAME.finditer(stack))
+        places = (match for pattern in (_FRAME, _HEADING) for match in pattern.finditer(stack))
+        frames = ((self.relative(match[1]), int(match[2])) for match in places)
         return next((frame for frame in frames if frame[0]), ("", 0))
 
 
-_FRAME = re.compile(r"^\s*at (?:.*?\()?((?:file://)?/.*?):(\d+):\d+\)?$", re.M)
+_FRAME = re.compile(r"^\s*at (?:async )?(?:.*?\()?((?:file://)?/.*?):(\d+):\d+\)?$", re.M)
+_HEADING = re.compile(r"^((?:file://)?/\S.*?):(\d+)$", re.M)
+"""Node puts the place of an error in the source above it."""
 
 
 def _canonical(path: str) -> str:
@@ -162,7 +165,6 @@ _UNRESOLVED = re.compile(r'Failed to resolve import "([^"]+)" from "([^"]+)"')
 _REQUIRE_STACK = re.compile(r"^Require stack:\n- (.+)$", re.M)
 _NO_EXPORT = re.compile(r"requested module '([^']+)' does not provide an export named '([^']+)'")
 _NO_COMMONJS_EXPORT = re.compile(r"Named export '([^']+)' not found\. The requested module '([^']+)'")
-_IMPORTER = re.compile(r"^(file:///\S.*):\d+$", re.M)
 _NOT_CALLABLE = re.compile(r"([\w$]+(?:\.[\w$]+)*)\)? is not a (?:function|constructor)")
 
 
@@ -198,7 +200,7 @@ def _missing_export(tree: Tree, text: str, test_file: str) -> str:
         specifier, name = match[2], match[1]
     else:
         return ""
-    seen = _IMPORTER.search(text)
+    seen = _HEADING.search(text)
     importer = (tree.relative(seen[1]) if seen else "") or test_file
     target = resolve(tree.top, importer, specifier) if specifier.startswith(".") else tree.relative(specifier)
     return target if target and lacks(tree.top, target, name) else ""
@@ -283,6 +285,8 @@ class Reading:
             return TestOutcome(test=test, verdict="not_run", message="rows are told apart by their titles")
         words = [self._judge(test, told) for told in self.tests.get((test.path, test.chain), ())]
         if not words or all(word.verdict == "not_run" for word in words):
+            if otherwise == "timeout":  # what the end of its process made others say of it
+                return TestOutcome(test=test, verdict="timeout")
             return self._unheard(test, words[0] if words else TestOutcome(test=test, verdict=otherwise))
         return min(words, key=lambda word: WORST_FIRST.index(word.verdict))
 

@@ -57,6 +57,11 @@ class WarmVitestRunner(VitestRunner):
         self._basis = b""
         self._turn = asyncio.Lock()
 
+    @property
+    def served(self) -> Served | None:
+        """The server, if there is one now."""
+        return self._served
+
     async def close(self) -> None:
         """End the server."""
         async with self._turn:

@@ -16,7 +16,8 @@ function errorsOf(found) {
 function fileError(result) {
   const error = result.testExecError ?? {}
   const stack = clip(error.stack || result.failureMessage)
-  return plain({ ...error, name: error.type ?? /^(\w+Error)\b/.exec(stack)?.[1] ?? error.name, stack, message: error.message || stack })
+  const name = error.type ?? /^(\w+Error)\b/.exec(stack)?.[1] ?? error.name
+  return plain({ ...error, name, stack, message: error.message || stack })
 }
 
 class Reporter {
@@ -32,8 +33,9 @@ class Reporter {
   onTestFileResult(test, result) {
     for (const found of result.testResults) this.say(test.path, found, false)
     if (result.testResults.length || !(result.testExecError || result.failureMessage)) return
-    const crashed = /worker process .*(terminated|crashed)|process has failed|exitCode=/i.test(result.failureMessage ?? '')
-    if (/must contain at least one test/.test(result.failureMessage ?? '')) return
+    const why = result.failureMessage ?? ''
+    if (/must contain at least one test/.test(why)) return
+    const crashed = /worker process .*(terminated|crashed)|exitCode=/i.test(why)
     this.tell({ t: 'file', file: test.path, errors: [fileError(result)], crashed })
   }
 

@@ -4,16 +4,19 @@
 // What a child reports to us comes over its standard output, which is its own: within one process nothing can be kept
 // from code that looks for it. So a test that is reported twice counts as the worse, and one that is not, as not run.
 //
-// Node 20 matches a name pattern against the title alone, later ones against all titles joined by spaces. Node 20 also
-// reports what did not match, which makes a collection: there nothing is run but the bodies of suites. Later ones stay
-// silent about it, so that a collection there runs the tests.
+// Node 20 matches a name pattern against each title alone: what matches a suite runs all of it, and a subtest (`t.test`)
+// is only reached when its parent matches too. So the last titles are asked for first, and a file whose wanted subtests
+// were not reached is run once more for those. Node 20 also reports what did not match, which makes a collection: there
+// nothing is run but the bodies of suites. Later ones match all titles joined by spaces, and stay silent about what did
+// not match, so that a collection there runs the tests.
 
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { run } from 'node:test'
 
-const { NOTHING, clip, exactly, plain, readOrder, take, writerTo } = createRequire(import.meta.url)('./record.cjs')
+const record = createRequire(import.meta.url)('./record.cjs')
+const { CHARS_MAX, NOTHING, clip, exactly, openPipe, plain, readOrder, writerTo } = record
 
 const AT_ONCE = 2
 const STDERR_CHARS_MAX = 50_000
@@ -24,7 +27,7 @@ const NAMED_TEST = /^(?:test|test-.+|.+[._-]test)$/
 
 const root = process.cwd()
 const order = readOrder()
-const tell = writerTo(Number(take('PENSTOCK_VERDICT_FD')), order.nonce)
+const tell = writerTo(openPipe(), order.nonce)
 
 /** What Node itself takes for tests. */
 function* discover(folder, isTests) {
@@ -40,11 +43,14 @@ function* discover(folder, isTests) {
   }
 }
 
-function patternsFor(chains) {
+function patternsFor(chains, parents) {
   if (order.collect) return MATCHES_TITLES ? [NOTHING] : undefined
   if (!chains.length) return undefined
-  return [exactly(MATCHES_TITLES ? chains.flat() : chains.map(chain => chain.join(' ')))]
+  if (!MATCHES_TITLES) return [exactly(chains.map(chain => chain.join(' ')))]
+  return [exactly([...chains, ...parents].map(chain => chain.at(-1)))]
 }
+
+const isWithin = (chain, parent) => parent.length < chain.length && parent.every((title, at) => title === chain[at])
 
 // --- one file --------------------------------------------------------------------------------------------------------
 
@@ -62,7 +68,8 @@ const LAST_ERROR = /^(?:Uncaught )?(\w*(?:Error|Exception))(?: \[\w+\])?: ([^\n]
 /** What a process that ended before any test began wrote last. */
 function loadError(stderr) {
   const found = [...stderr.matchAll(LAST_ERROR)].at(-1)
-  return { ...plain({ name: found?.[1], message: found?.[2] ?? 'the file cannot be loaded' }), stack: clip(stderr.slice(-4000)) }
+  const message = found?.[2] ?? 'the file cannot be loaded'
+  return { ...plain({ name: found?.[1], message }), stack: clip(stderr.slice(-CHARS_MAX)) }
 }
 
 class FileRun {
@@ -71,12 +78,21 @@ class FileRun {
     this.name = file
     this.chains = chains
     this.titles = []
-    this.count = 0
+    this.told = new Set()
+    this.passed = []
     this.stderr = ''
   }
 
   async go() {
-    const events = run({ files: [this.file], concurrency: 1, testNamePatterns: patternsFor(this.chains) })
+    await this.pass(this.chains, [])
+    const left = this.chains.filter(chain => !this.told.has(JSON.stringify(chain)))
+    const parents = this.passed.filter(parent => left.some(chain => isWithin(chain, parent)))
+    if (parents.length) await this.pass(left, parents)
+  }
+
+  async pass(chains, parents) {
+    this.isSecond = parents.length > 0
+    const events = run({ files: [this.file], concurrency: 1, testNamePatterns: patternsFor(chains, parents) })
     for await (const { type, data } of events) this.see(type, data)
   }
 
@@ -98,8 +114,9 @@ class FileRun {
   endFile(error) {
     const isOwn = error && (error.failureType !== 'subtestsFailed' || error.signal)
     if (!isOwn) return
-    const crashed = this.count > 0 || Boolean(error.signal)
-    tell({ t: 'file', file: this.file, errors: [loadError(this.stderr)], crashed })
+    const crashed = this.told.size + this.passed.length > 0 || Boolean(error.signal)
+    const why = error.signal ? plain({ message: `its process was ended by ${error.signal}` }) : loadError(this.stderr)
+    tell({ t: 'file', file: this.file, errors: [why], crashed })
   }
 
   chainOf(data) {
@@ -113,12 +130,15 @@ class FileRun {
   }
 
   endTest(type, data, error) {
-    this.count += 1
-    if (data.skip === FILTERED && !order.collect) return
+    const chain = this.chainOf(data)
+    if (data.skip === FILTERED && !order.collect) return this.passed.push(chain)
+    const key = JSON.stringify(chain)
+    if (this.isSecond && this.told.has(key)) return
+    if (!this.isSecond) this.told.add(key)
     tell({
       t: 'test',
       file: this.file,
-      chain: this.chainOf(data),
+      chain,
       state: this.stateOf(type, data, error),
       errors: error ? [this.errorOf(error)] : [],
       ms: Math.round(data.details?.duration_ms ?? 0),

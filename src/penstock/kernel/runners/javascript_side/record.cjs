@@ -1,8 +1,11 @@
 // What the programs of this directory share: the order, and the pipe that records go back on.
 //
 // The number of the pipe is taken out of the environment, and the nonce comes with the order, so that neither is handed
-// on to the processes in which tests run; Node marks the descriptor as close-on-exec by itself. Each record is one line:
-// the nonce, a space, JSON. Whoever does not know the nonce writes lines that nobody believes.
+// on to the processes in which tests run. Each record is one line: the nonce, a space, JSON. Whoever does not know the
+// nonce writes lines that nobody believes.
+//
+// Node marks what it inherits as close-on-exec, but gives up at the first number above 15 that is not open. So a pipe
+// is opened again, which marks it; the children of a server, whose socket cannot be opened again, close it first.
 'use strict'
 
 const fs = require('node:fs')
@@ -24,8 +27,26 @@ function readOrder() {
   return order
 }
 
-/** Writes records to the descriptor `fd`. */
+/** The pipe that we inherited, opened anew so that no child inherits it. */
+function openPipe() {
+  const inherited = Number(take('PENSTOCK_VERDICT_FD'))
+  const folder = fs.existsSync('/proc/self/fd') ? '/proc/self/fd' : '/dev/fd'
+  const own = fs.openSync(`${folder}/${inherited}`, 'w')
+  fs.closeSync(inherited)
+  return own
+}
+
+/** Options of Node by which a child closes our socket before anything of the project is loaded. */
+function forgetting(fd) {
+  const { ino } = fs.fstatSync(fd)
+  const close = `const s = fs.fstatSync(${fd}); if (s.isSocket() && s.ino === ${ino}) fs.closeSync(${fd})`
+  const code = `import fs from "node:fs"; try { ${close} } catch {}`
+  return ['--import', `data:text/javascript,${encodeURIComponent(code)}`]
+}
+
+/** Writes records to the descriptor `fd`. Who ends us ends the tests too: what becomes of them then is not told. */
 function writerTo(fd, nonce) {
+  process.on('SIGTERM', () => process.exit(143))
   return record => {
     let line = Buffer.from(`${nonce} ${JSON.stringify(record)}\n`)
     while (line.length) {
@@ -68,4 +89,4 @@ function plain(error, phase = 'call') {
 
 const allPlain = (errors, phase) => [...(errors ?? [])].slice(0, ERRORS_MAX).map(error => plain(error, phase))
 
-module.exports = { NOTHING, allPlain, clip, exactly, plain, readOrder, take, writerTo }
+module.exports = { CHARS_MAX, NOTHING, allPlain, clip, exactly, forgetting, openPipe, plain, readOrder, take, writerTo }

@@ -12,7 +12,8 @@ import path from 'node:path'
 import readline from 'node:readline'
 import { pathToFileURL } from 'node:url'
 
-const { NOTHING, allPlain, exactly, plain, readOrder, take, writerTo } = createRequire(import.meta.url)('./record.cjs')
+const record = createRequire(import.meta.url)('./record.cjs')
+const { NOTHING, allPlain, exactly, forgetting, openPipe, plain, readOrder, take, writerTo } = record
 
 const POOLS = { threads: 'forks', vmThreads: 'vmForks' }
 const DEAF = { tell: () => {} }
@@ -25,7 +26,7 @@ async function load() {
   return import(pathToFileURL(found).href)
 }
 
-async function create() {
+async function create(execArgv) {
   const { createVitest } = await load()
   const options = {
     root,
@@ -52,6 +53,7 @@ async function create() {
   for (const project of [vitest.getRootProject(), ...vitest.projects]) {
     project.config.pool = POOLS[project.config.pool] ?? project.config.pool
     project.config.isolate = true
+    project.config.execArgv = [...(project.config.execArgv ?? []), ...execArgv]
     project.config.snapshotOptions.updateSnapshot = 'none'
     project.config.experimental && (project.config.experimental.fsModuleCache = false)
   }
@@ -152,10 +154,10 @@ async function obey(vitest, order, tell) {
 
 async function once() {
   const order = readOrder()
-  const tell = writerTo(Number(take('PENSTOCK_VERDICT_FD')), order.nonce)
+  const tell = writerTo(openPipe(), order.nonce)
   let made
   try {
-    made = await create()
+    made = await create([])
     tell({ t: 'hello', version: made.vitest.version })
   } catch (error) {
     return tell({ t: 'end', note: plain(error).stack })
@@ -174,7 +176,7 @@ async function serve(fd) {
     const order = JSON.parse(line)
     const tell = record => socket.write(`${order.nonce} ${JSON.stringify(record)}\n`)
     try {
-      made ??= await create()
+      made ??= await create(forgetting(fd))
       tell({ t: 'hello', version: made.vitest.version })
     } catch (error) {
       tell({ t: 'end', note: plain(error).stack })
