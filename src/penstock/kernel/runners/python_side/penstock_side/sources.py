@@ -31,7 +31,8 @@ class Sources:
         self._tree = tree
         self._planted = planted or {}
         self._edges: dict[str, set[Edge]] = {}
-        self._needs: dict[str, tuple[str, ...]] = {}
+        self._files: set[str] = set()
+        """Of modules that were loaded: absolute, as their modules say."""
         self.around_import: Callable[[bool], None] = lambda is_begin: None
         """Told when the code of a module of the tree begins and ends."""
 
@@ -60,6 +61,7 @@ class Sources:
             if not self._tree.file_of(module):
                 exec_module(loader, module)
                 return
+            self._files.add(str(module.__file__))
             self.around_import(True)
             try:
                 exec_module(loader, module)
@@ -69,16 +71,16 @@ class Sources:
         return watched_exec
 
     def _note_imports(self) -> None:
-        original, edges, file_of = builtins.__import__, self._edges, self._tree.relative
+        original, edges, files = builtins.__import__, self._edges, self._files
 
         def noted(
             name: str, globals: Any = None, locals: Any = None, fromlist: Sequence[str] | None = (), level: int = 0
         ) -> Any:
             __tracebackhide__ = True
-            if globals is not None and file_of(globals.get("__file__") or ""):
+            if globals and globals.get("__file__") in files:
                 edge = (globals.get("__package__") or "", name, tuple(fromlist or ()), level)
                 edges.setdefault(globals["__file__"], set()).add(edge)
-            return original(name, globals, locals, fromlist or (), level)
+            return original(name, globals, locals, fromlist, level)
 
         builtins.__import__ = noted
 
