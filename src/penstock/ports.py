@@ -386,6 +386,10 @@ class TurnBrief(Frozen):
     prompt: str
     job_dir: str
     output_bytes_max: int
+    named_tests: tuple[str, ...] = ()
+    """Tests that the ticket's acceptance names, in the runner's own words."""
+    red_tests: tuple[str, ...] = ()
+    """Tests that a gate saw red on exactly the tree that the turn starts from."""
 
 
 class AgentReport(Frozen):

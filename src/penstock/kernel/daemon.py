@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,25 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
-        server = await asyncio.start_unix_server(self._attend, sock=listener, limit=LINE_BYTES_MAX)
-        try:
+        async with self.answering(listener):
             while not self._stopping.is_set() and time.monotonic() - self._asked < self._idle_s:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), min(self._idle_s, 5))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        async with self._dispatcher.lock:
+            if self._dispatcher.session.ledger.turn.file_edits:
+                await end_turn(self._dispatcher.session, self._dispatcher.desk)
+            await self._dispatcher.session.close()
+
+    @contextlib.asynccontextmanager
+    async def answering(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Answer on `listener` for as long as the context is open."""
+        server = await asyncio.start_unix_server(self._attend, sock=listener, limit=LINE_BYTES_MAX)
+        try:
+            yield
         finally:
             server.close()
-            async with self._dispatcher.lock:
-                if self._dispatcher.session.ledger.turn.file_edits:
-                    await end_turn(self._dispatcher.session, self._dispatcher.desk)
-                await self._dispatcher.session.close()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
 
     def stop(self) -> None:
         """End soon: what is being answered is answered."""

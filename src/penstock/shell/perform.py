@@ -20,7 +20,7 @@ from penstock.core import events as e
 from penstock.core.digest import digest_of
 from penstock.core.policy import GateSpec, Policy
 from penstock.core.state import State
-from penstock.core.tickets import Ticket
+from penstock.core.tickets import TestCriterion, Ticket
 from penstock.core.verdicts import Evidence
 from penstock.shell.job_directory import make_job_directory, remove_home
 from penstock.shell.prompt import build_prompt
@@ -102,9 +102,20 @@ class Performer:
             prompt=prompt,
             job_dir=str(job),
             output_bytes_max=self._policy.limits.turn_output_bytes_max,
+            named_tests=self._named_tests(order),
+            red_tests=self._red_tests(order),
         )
         report = await worlds.agent.turn(brief, confinement, started)
         return await self._turn_end(key, order, clone, prompt, report, job)
+
+    def _named_tests(self, order: e.TurnOrder) -> tuple[str, ...]:
+        criteria = self._state.tickets[order.ticket].ticket.acceptance
+        return tuple(criterion.test for criterion in criteria if isinstance(criterion, TestCriterion))
+
+    def _red_tests(self, order: e.TurnOrder) -> tuple[str, ...]:
+        """Of the evidence about the very tree that the turn starts from: other looks saw other trees."""
+        seen = [evidence for seq in order.evidence if (evidence := self._state.evidence[seq]).look == "lands"]
+        return tuple(dict.fromkeys(test.id for evidence in seen for test in evidence.failed if test.status == "red"))
 
     async def salvage(self, clone: ports.Checkout, key: str, order: e.TurnOrder) -> None:
         """Keep what a turn made that nobody waits for any more."""
@@ -144,6 +155,7 @@ class Performer:
             output=put(_tail_of_output(job, AGENT_OUTPUT_BYTES_MAX)),
             duration_ms=report.duration_ms,
             retry_after_ms=report.retry_after_ms,
+            ledger=report.ledger,
         )
         try:
             work = await self._worlds.workspaces.import_work(clone, self._import_order(key, order))

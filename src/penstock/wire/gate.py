@@ -45,7 +45,7 @@ from penstock.settings.schema import RedGreenSettings
 from penstock.wire.git_directory import git_directory
 from penstock.wire.ignored import ignored_in
 from penstock.wire.project import find_settings
-from penstock.wire.runners import Runners, keeper_command, runners_of
+from penstock.wire.runners import Runners, keeper_command, runners_of, why_not_strict
 
 READY_S_MAX = 120
 
@@ -158,13 +158,10 @@ async def require_tests(runners: Runners, policy: RedGreenPolicy) -> None:
     """Strict mode needs a test that can be collected. Raises `BadInput` where there is none."""
     if policy.mode != "strict":
         return
-    notes = []
-    for runner in runners.by_name.values():
-        found = await runner.collect()
-        if found.tests:
-            return
-        notes.append(f"{runner.name}: {found.note or next(iter(found.broken.values()), 'no test')}")
-    message = f"strict red-green needs a test that can be collected ({'; '.join(notes) or 'no test runner here'})"
+    why = await why_not_strict(runners)
+    if not why:
+        return
+    message = f"strict red-green needs a test that can be collected: {why}"
     fix = 'write a first test of what the code does today, or set [redgreen] mode = "warn" and use refactor mode'
     raise BadInput([Problem(file="penstock.toml", line=0, field="redgreen.mode", message=message, fix=fix)])
 

@@ -38,8 +38,10 @@ from penstock.core.done import what_moves
 from penstock.core.policy import FileClasses, Policy
 from penstock.core.state import State
 from penstock.core.tables import TERMINAL
+from penstock.kernel.gated_agent import GatedAgent
 from penstock.ports import BadInput, Problem
 from penstock.settings.reader import needs_agent
+from penstock.settings.redgreen import mode_in_force
 from penstock.shell.control import serve
 from penstock.shell.driver import Driver, Stopped
 from penstock.shell.perform import Performer, Worlds, tickets_of
@@ -49,6 +51,7 @@ from penstock.wire.agent_program import require_agent
 from penstock.wire.ledger import ledger_input, ledger_of
 from penstock.wire.project import Project, open_project
 from penstock.wire.sealing import Sealer
+from penstock.wire.turn_gate import TurnGates
 
 
 class RunOptions(msgspec.Struct, kw_only=True):
@@ -280,7 +283,7 @@ async def wire_ports(project: Project, place: RunDirectory, blobs: ports.Blobs, 
         candidates=GitCandidates(store, settings.policy.landing, files, place.run),
         workspaces=workspaces,
         environments=environments,
-        agent=open_agent(project, sandbox, processes),
+        agent=open_agent(project, sandbox, processes, files),
         gates=CommandGates(processes=processes, sandbox=sandbox, blobs=blobs, files=files),
         sandbox=sandbox,
         processes=processes,
@@ -306,8 +309,16 @@ def open_sandbox(project: Project) -> ports.Sandbox:
     return sandbox
 
 
-def open_agent(project: Project, sandbox: ports.Sandbox, processes: ports.Processes) -> ports.Agent:
-    """The agent that the settings name."""
+def open_agent(project: Project, sandbox: ports.Sandbox, processes: ports.Processes, files: FileClasses) -> ports.Agent:
+    """The agent that the settings name; under a gate where red-green is asked for."""
+    settings = project.settings
+    gates = TurnGates(settings.redgreen, files, sandbox, processes)
+    inner = _program(project, sandbox, processes)
+    mode, origin, _ = mode_in_force(settings.redgreen, os.environ)
+    return GatedAgent(inner, gates.open) if origin != "default" and mode != "off" else inner
+
+
+def _program(project: Project, sandbox: ports.Sandbox, processes: ports.Processes) -> ports.Agent:
     agent = project.settings.agent
     if agent.kind == "scripted":
         return ScriptedAgent.from_file(project.top / agent.script, sandbox=sandbox, processes=processes)

@@ -103,6 +103,17 @@ def make_runner(name: RunnerName, launcher: Launcher, policy: RedGreenPolicy, *,
             return GoRunner(launcher)
 
 
+async def why_not_strict(runners: Runners) -> str:
+    """Why strict mode cannot be borne: no test can be collected; empty where it can."""
+    notes = []
+    for runner in runners.by_name.values():
+        found = await runner.collect()
+        if found.tests:
+            return ""
+        notes.append(f"{runner.name}: {found.note or next(iter(found.broken.values()), 'no test')}")
+    return "; ".join(notes) or "no test runner here"
+
+
 def keeper_command() -> tuple[str, ...]:
     """What a served process is started under: it ends with us, and takes all below it along."""
     if sys.platform != "linux":
