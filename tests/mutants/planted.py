@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.mutants import core, git, judging, shell, world
+from tests.mutants import core, git, hooks, judging, redgreen_binding, runners_compiled, runners_js, shell, tree, world
 from tests.mutants.defect import Planted
 
-PLANTED: tuple[Planted, ...] = (*core.PLANTED, *judging.PLANTED, *git.PLANTED, *shell.PLANTED, *world.PLANTED)
+PLANTED: tuple[Planted, ...] = (
+    *core.PLANTED,
+    *judging.PLANTED,
+    *git.PLANTED,
+    *hooks.PLANTED,
+    *shell.PLANTED,
+    *world.PLANTED,
+    *tree.PLANTED,
+    *redgreen_binding.PLANTED,
+    *runners_compiled.PLANTED,
+    *runners_js.PLANTED,
+)

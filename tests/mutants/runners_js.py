@@ -1,0 +1,156 @@
+"""Defects of the runners of JavaScript: what is believed, what is told from what, and what a server may keep."""
+
+from __future__ import annotations
+
+from tests.mutants.defect import Planted
+
+READING = "tests/unit/test_javascript_reading.py::"
+MODULES = "tests/unit/test_javascript_modules.py::"
+VITEST = "tests/contract/test_javascript_runners.py::"
+
+PLANTED = (
+    Planted(
+        "js-nonce",
+        "whoever writes a record is believed",
+        "kernel/runners/javascript.py",
+        "        if line.startswith(mark):",
+        '        if b" " in line[:33]:',
+        (f"{READING}test_lines_without_the_nonce_are_nobodys",),
+    ),
+    Planted(
+        "js-duplicates",
+        "of two tests with one name the better counts",
+        "kernel/runners/javascript.py",
+        "return min(words, key=",
+        "return max(words, key=",
+        (f"{READING}test_of_two_with_one_name_the_worse_counts",),
+    ),
+    Planted(
+        "js-teardown",
+        "a test whose tear-down failed is green",
+        "kernel/runners/javascript.py",
+        'teardown = [error for error in told.errors if error.phase == "teardown"]',
+        "teardown: list[Wrong] = []",
+        (f"{READING}test_a_last_word_takes_the_place_of_a_provisional_one",),
+    ),
+    Planted(
+        "js-suite-hooks",
+        "hooks of a suite do not count",
+        "kernel/runners/javascript.py",
+        "for suite in self.suites.get(test.path, ()):",
+        "for suite in ():",
+        (f"{READING}test_hooks_round_a_test_take_its_green_and_explain_its_silence",),
+    ),
+    Planted(
+        "js-hook-red",
+        "an assertion in a hook is a red",
+        "kernel/runners/javascript.py",
+        '        if error.phase != "call":',
+        "        if False:",
+        (f"{READING}test_a_red_in_a_hook_is_no_red",),
+    ),
+    Planted(
+        "js-stray",
+        "an error that nobody caught is nobody's",
+        "kernel/runners/javascript.py",
+        "for stray in self.strays:",
+        "for stray in ():",
+        (f"{READING}test_a_stray_error_is_laid_to_the_test_that_was_running",),
+    ),
+    Planted(
+        "js-timeout",
+        "a test that ran out of time is red",
+        "kernel/runners/javascript.py",
+        "        if _TIMED_OUT.match(error.message):",
+        "        if False:",
+        (f"{READING}test_neither_time_nor_an_exit_is_a_red",),
+    ),
+    Planted(
+        "js-exit",
+        "a test that ends its process is red",
+        "kernel/runners/javascript.py",
+        "        if _EXITED.match(error.message):",
+        "        if False:",
+        (f"{READING}test_neither_time_nor_an_exit_is_a_red",),
+    ),
+    Planted(
+        "js-killed",
+        "what becomes of tests when we kill them counts as their word",
+        "kernel/runners/javascript.py",
+        '            if otherwise == "timeout":',
+        "            if False:",
+        (f"{READING}test_what_is_said_of_a_killed_run_is_no_word_of_the_test",),
+    ),
+    Planted(
+        "js-title",
+        "a title that the file has not is red because the file cannot be loaded",
+        "kernel/runners/javascript.py",
+        '"red_missing_target" if self._has_title(test) else "not_run"',
+        '"red_missing_target"',
+        (f"{READING}test_a_missing_file_of_the_tree_is_a_red_of_the_titles_that_are_there",),
+    ),
+    Planted(
+        "js-exists",
+        "a file that is there counts as missing",
+        "kernel/runners/javascript.py",
+        "    if not place or resolve(",
+        "    if not place or not resolve and resolve(",
+        (f"{READING}test_a_missing_file_of_the_tree_is_a_red_of_the_titles_that_are_there",),
+    ),
+    Planted(
+        "js-lacks",
+        "a name that the module has counts as missing",
+        "kernel/runners/javascript.py",
+        "        if target and lacks(tree.top, target, binding.imported):",
+        "        if target:",
+        (f"{READING}test_a_call_of_what_is_not_exported_is_a_missing_target",),
+    ),
+    Planted(
+        "js-outside",
+        "what lies outside the tree is of the tree",
+        "kernel/runners/javascript_modules.py",
+        'return "" if plain.startswith(("..", "/")) or "node_modules" in plain.split("/") else plain',
+        "return plain",
+        (f"{MODULES}test_what_lies_outside_the_tree_is_not_needed",),
+    ),
+    Planted(
+        "js-transitive",
+        "only what a test imports itself is needed",
+        "kernel/runners/javascript_modules.py",
+        "                queue.append(target)",
+        "                pass",
+        (f"{MODULES}test_needs_are_followed_through_others_and_round_cycles",),
+    ),
+    Planted(
+        "js-rows",
+        "a row that nobody told of is the test",
+        "kernel/runners/javascript.py",
+        "        if test.param is not None:",
+        "        if False:",
+        ("tests/contract/test_runners.py::test_each_test_asked_for_gets_its_own_verdict[node-unknown]",),
+    ),
+    Planted(
+        "js-basis",
+        "a server outlives its configuration",
+        "kernel/runners/vitest_runner.py",
+        "self._served.is_alive and basis == self._basis:",
+        "self._served.is_alive:",
+        (f"{VITEST}test_the_server_is_started_anew_when_its_basis_changes",),
+    ),
+    Planted(
+        "js-global-setup",
+        "a global set-up is run only once",
+        "kernel/runners/vitest_runner.py",
+        'if b"globalSetup" in text and "config" in path:',
+        "if False:",
+        (f"{VITEST}test_a_global_set_up_is_run_for_every_run",),
+    ),
+    Planted(
+        "js-hung-server",
+        "a server that hangs is kept",
+        "kernel/runners/vitest_runner.py",
+        "        except TimeoutError:\n            await self._stop()",
+        "        except TimeoutError:",
+        (f"{VITEST}test_a_hung_run_ends_the_server_and_the_next_one_is_served",),
+    ),
+)
