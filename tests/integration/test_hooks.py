@@ -202,6 +202,9 @@ def test_an_agent_without_a_contract_is_refused(tree: Path) -> None:
         assert (ran.status, "is none of the agents" in ran.stderr) == (2, True)
 
 
+CHANGED = {"hook_event_name": "ConfigChange", "source": "local_settings"}
+
+
 def test_a_gate_or_an_agent_that_says_nothing_is_a_refusal_in_time(tree: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         path = socket_of(tree)
@@ -210,12 +213,12 @@ def test_a_gate_or_an_agent_that_says_nothing_is_a_refusal_in_time(tree: Path) -
         waiting.append(subprocess.Popen(client("claude"), stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tree))
         asked = waiting[0].stdin
         assert asked is not None
-        asked.write(json.dumps(sample("claude", tree)).encode())
+        asked.write(json.dumps({**sample("claude", tree), **CHANGED}).encode())
         asked.close()
         for process in waiting:  # nothing is ever written to the second
             assert process.wait(timeout=30) == 2
             assert process.stderr is not None
-            assert process.stderr.read() == b"penstock: refused: the gate did not answer in time\n"
+            assert process.stderr.read() == b"penstock: refused: nothing came in time\n"
             process.stderr.close()
         late = waiting[1].stdin
         assert late is not None
@@ -336,7 +339,7 @@ def test_every_tool_and_every_event_is_matched_and_an_agent_waits_longer_than_th
     for event, (group,) in hooks.items():
         assert group["matcher"] == "*"
         assert set(group["hooks"][0]) == {"type", "command", "timeout"}, f"{event} has a filter"
-    assert (hooks["PreToolUse"][0]["hooks"][0]["timeout"], hooks["Stop"][0]["hooks"][0]["timeout"]) == (10, 285)
+    assert (hooks["PreToolUse"][0]["hooks"][0]["timeout"], hooks["Stop"][0]["hooks"][0]["timeout"]) == (130, 290)
 
 
 SOMEBODYS = [

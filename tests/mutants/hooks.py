@@ -60,7 +60,7 @@ PLANTED = (
         "hook-agent-waits",
         "an agent gives up before its hook does",
         "kernel/hooks/contracts/call.py",
-        "GRACE_S = 5",
+        "GRACE_S = 10",
         "GRACE_S = -1",
         (f"{HOOKS}test_every_tool_and_every_event_is_matched_and_an_agent_waits_longer_than_the_hook",),
     ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from penstock.kernel.hooks import gate_socket, json_text
-from penstock.kernel.hooks.contracts.call import DEADLINE_MS, Answer, GateCall, NotUnderstood, Said
+from penstock.kernel.hooks.contracts.call import DEADLINE_MS, PAYLOAD_MS, Answer, GateCall, NotUnderstood, Said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ REFUSED = 2
 
 def attend(arguments: list[str]) -> int:
     """Answer the agent named in `arguments`; the exit status. Every exception is a refusal: see `hook_client`."""
-    set_deadline(DEADLINE_MS["before"])
+    set_deadline(PAYLOAD_MS)
     agent = arguments[0] if arguments else ""
     if agent not in AGENTS:
         raise NotUnderstood(f"{agent!r} is none of the agents {', '.join(AGENTS)}")
@@ -68,13 +68,15 @@ def set_deadline(after_ms: int) -> None:
 
 def _too_late(*_: object) -> None:
     try:
-        os.write(2, b"penstock: refused: the gate did not answer in time\n")
+        os.write(2, b"penstock: refused: nothing came in time\n")
     finally:
         os._exit(REFUSED)
 
 
 def _silence(what: str) -> Answer:
-    return Answer(False, f"penstock: refused: {what}; `penstock doctor` says more", "gate_unreachable", reached=False)
+    return Answer(
+        False, f"penstock: refused: {what}; `penstock gate start` starts it", "gate_unreachable", reached=False
+    )
 
 
 def _understood(said: Mapping[str, object]) -> Answer:

@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     Tool = Literal["edit", "write", "multi_edit", "delete", "move", "shell", "other", "read"]
     Edit = Mapping[str, object]
 
+PAYLOAD_MS = 5_000
+"""How long the agent has for its own JSON."""
 DEADLINE_MS = {
-    "before": 5_000,
-    "after": 20_000,
-    "batch": 20_000,
+    "before": 120_000,
+    "after": 60_000,
+    "batch": 280_000,
     "stop": 280_000,
     "session": 5_000,
     "config": 5_000,
 }
-"""How long a hook waits for the gate, from its own start; then it refuses. A stop waits for the turn's tests."""
-GRACE_S = 5
+"""How long a hook waits for the gate; then it refuses. The gate runs tests that were just written before an edit, and
+those of the turn after a batch and at its end; where no gate listens, the refusal is immediate."""
+GRACE_S = 10
 """An agent kills its hook that much later, and goes on as if it had allowed: our own deadline has to come first."""
 
 
