@@ -16,7 +16,7 @@ from typing import Literal
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.ledger import Ledger, TestLife
 from penstock.core.redgreen.test_id import TestId, spell
-from penstock.core.redgreen.verdicts import OUR_FAULT, PASSING, REASONS, RED
+from penstock.core.redgreen.verdicts import OUR_FAULT, PASSING, REASONS, RED, RunVerdict
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,20 @@ def _void(ledger: Ledger) -> RevertStep | None:
         return None
     for test, life in _open(ledger):
         run = ledger.turn.seen.get(("confirm", test)) or ledger.turn.seen.get(("flush", test))
-        if test in ledger.turn.greens or run is None or run.verdict in RED | OUR_FAULT:
+        verdict = run.verdict if run else _unfound(ledger)
+        if test in ledger.turn.greens or verdict in RED | OUR_FAULT:
             continue
-        is_other = run.verdict == "green"
-        why = "it changed since it was red, and then passed" if is_other else REASONS[run.verdict]
-        said = f": {run.message}" if run.message else ""
+        is_other = verdict == "green"
+        why = "it changed since it was red, and then passed" if is_other else REASONS[verdict]
+        said = f": {run.message}" if run and run.message else ""
         return RevertStep(_standing(ledger, life), "red_void", (test,), f"{spell(test)}: {why}{said}")
     return None
+
+
+def _unfound(ledger: Ledger) -> RunVerdict:
+    """What is to be said of a test that the run of everything did not name."""
+    found = [spawn.tests for spawn in ledger.turn.spawned if spawn.purpose == "flush"]
+    return "not_run" if any(found) else "runner_error"
 
 
 def _unrelated(ledger: Ledger) -> RevertStep | None:

@@ -16,7 +16,7 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.entry import Entry
 from penstock.core.redgreen.policy import RedGreenPolicy
 from penstock.core.redgreen.test_id import TestId
-from penstock.core.redgreen.verdicts import OUR_FAULT, PASSING, RED, RunVerdict
+from penstock.core.redgreen.verdicts import OUR_FAULT, PASSING, RED, UNHEARD, RunVerdict
 
 
 @dataclass
@@ -60,6 +60,10 @@ class TurnState:
     """Tests that were discharged by the flush, with the seq of the green."""
     blamed: bool = False
     """Regressions were answered by a revert."""
+    unheard: dict[TestId, None] = field(default_factory=dict)
+    """Tests that the flush was to run and that did not come to their end, where they had before."""
+    freed: dict[str, Entry | None] = field(default_factory=dict)
+    """Files that were written freely in this turn, as they stood before it."""
 
 
 @dataclass
@@ -108,6 +112,8 @@ class Ledger:
     expected: dict[str, Entry | None] = field(default_factory=dict)
     """What must stand at each path that was written since the session began; None: nothing."""
     turn: TurnState = field(default_factory=TurnState)
+    unjudged: dict[e.FileEdit, e.PathChange] = field(default_factory=dict)
+    """Edits of the last turn of which its flush did not hear everything: the next one answers for them too."""
     refactor: Refactor | None = None
     plan: tuple[e.PlanStep, ...] = ()
     refused: dict[str, None] = field(default_factory=dict)
@@ -132,7 +138,7 @@ def evolve(ledger: Ledger, record: e.RedGreenRecord) -> None:
         case e.SessionOpened():
             ledger.session, ledger.policy, ledger.tree = event.session, event.policy, event.tree
         case e.TurnBegan():
-            ledger.turn = TurnState(number=event.turn)
+            ledger.turn = TurnState(number=event.turn, file_edits=dict(ledger.unjudged))
         case e.TestRun():
             _run(ledger, event)
         case e.SpawnEnded():
@@ -164,6 +170,7 @@ def evolve(ledger: Ledger, record: e.RedGreenRecord) -> None:
         case e.PairJudged():
             _judge(ledger, event)
         case e.TurnClosed():
+            ledger.unjudged = dict(ledger.turn.file_edits) if ledger.turn.unheard else {}
             ledger.turn = TurnState(number=event.turn)
         case _:
             assert_never(event)
@@ -184,6 +191,8 @@ def _run(ledger: Ledger, event: e.TestRun) -> None:
     life, turn = ledger.life(event.test), ledger.turn
     if turn.is_closing:
         turn.seen[(event.purpose, event.test)] = event
+        if event.purpose == "flush" and event.verdict in UNHEARD and ledger.verdict(event.test) not in UNHEARD:
+            turn.unheard[event.test] = None
     if event.purpose in ("control", "trial"):
         return  # that was another tree
     if event.verdict == "timeout":
@@ -242,7 +251,8 @@ def _lose_red(ledger: Ledger, test: TestId) -> None:
 
 def _spawn(ledger: Ledger, event: e.SpawnEnded) -> None:
     ledger.counts.spawns += 1
-    ledger.has_suite = ledger.has_suite or (event.whole and event.purpose in ("flush", "baseline"))
+    is_heard = event.whole and event.tests > 0 and not ledger.turn.unheard
+    ledger.has_suite = ledger.has_suite or (is_heard and event.purpose in ("flush", "baseline"))
     if ledger.turn.is_closing:
         ledger.turn.spawned.append(event)
 
@@ -260,6 +270,8 @@ def _apply(ledger: Ledger, event: e.EditApplied) -> None:
     if event.allowance == "refactor" and ledger.refactor is not None:
         ledger.refactor.edits += 1
     if event.allowance in ("free", "exempt", "refactor"):
+        for change in event.changes if event.allowance == "free" else ():
+            turn.freed.setdefault(change.path, change.before)
         return
     for change in event.changes:
         turn.file_edits[e.FileEdit(edit=ledger.seq, path=change.path)] = change
