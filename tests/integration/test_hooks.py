@@ -35,6 +35,7 @@ from penstock.kernel.hooks.installing import (
 )
 from penstock.kernel.hooks.trying import sample, self_test
 from penstock.ports import BadInput
+from penstock.wire.hooks import install_hooks, uninstall_hooks
 
 AGENTS: tuple[Agent, ...] = ("claude", "codex", "cursor", "openhands")
 YES = {"v": 1, "allow": True, "reason": "", "code": ""}
@@ -68,6 +69,7 @@ def listening(path: Path, answer: object) -> Iterator[Gate]:
 def bind(server: socket.socket, path: Path) -> None:
     """Listen on `path`, however long it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     server.bind(f"/proc/self/fd/{folder}/{path.name}")
     server.listen()
@@ -79,8 +81,9 @@ def serve(server: socket.socket, gate: Gate) -> None:
         while True:
             connection, _ = server.accept()
             with connection:
-                gate.heard.append(json.loads(connection.makefile("rb").readline()))
-                connection.sendall(gate.answer)
+                if line := connection.makefile("rb").readline():
+                    gate.heard.append(json.loads(line))
+                    connection.sendall(gate.answer)
 
 
 @dataclass(frozen=True)
@@ -527,6 +530,19 @@ def test_the_command_says_what_it_changed_and_whether_it_holds(tree: Path, tmp_p
     assert any("refuses what the gate refuses: no" in problem for problem in row["problems"])
     assert "took out PreToolUse" in penstock(tree, tmp_path, "uninstall", "claude").stdout
     assert not path.parent.exists()
+
+
+def test_hooks_are_not_put_in_under_a_gate_that_would_take_them_back(tree: Path) -> None:
+    with listening(socket_of(tree), YES):
+        with pytest.raises(BadInput, match=r"would take the change back"):
+            install_hooks("claude", "project", tree)
+        assert not (tree / ".claude").exists()
+    _, seen = install_hooks("claude", "project", tree)
+    assert seen.problems == ()
+    with listening(socket_of(tree), YES):
+        assert install_hooks("claude", "project", tree)[0].events == (), "nothing to change is no matter"
+        with pytest.raises(BadInput, match=r"would take the change back"):
+            uninstall_hooks("claude", "project", tree)
 
 
 def test_the_hook_can_be_run_by_name(tree: Path, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ PLANTED = (
         "hook-no-gate",
         "a gate that is not there has allowed",
         "kernel/hooks/asking.py",
-        'return Answer(False, f"penstock: refused: {what}',
-        'return Answer(True, f"penstock: refused: {what}',
+        'return Answer(False, reason, "gate_unreachable", reached=False)',
+        'return Answer(True, reason, "gate_unreachable", reached=False)',
         (f"{HOOKS}test_no_gate_is_a_refusal",),
     ),
     Planted(
@@ -191,6 +191,14 @@ PLANTED = (
         'state.get("trusted_hash") == digest',
         'state.get("trusted_hash") != ""',
         (f"{HOOKS}test_a_hook_that_codex_would_leave_out_is_told",),
+    ),
+    Planted(
+        "hook-taken-back",
+        "hooks are put in under a gate that takes them back",
+        "wire/hooks.py",
+        'if scope == "project" and is_listening',
+        "if False and is_listening",
+        (f"{HOOKS}test_hooks_are_not_put_in_under_a_gate_that_would_take_them_back",),
     ),
     Planted(
         "hook-disabled",

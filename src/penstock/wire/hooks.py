@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from penstock.kernel.hooks import hook_client
+from penstock.kernel.hooks.gate_socket import gate_address, is_listening
 from penstock.kernel.hooks.installing import (
     Agent,
     Change,
@@ -17,6 +18,7 @@ from penstock.kernel.hooks.installing import (
     Status,
     install,
     installed_command,
+    settings_file,
     status,
     uninstall,
 )
@@ -57,13 +59,18 @@ def home_of(directory: Path) -> Home:
 def install_hooks(agent: Agent, scope: Scope, directory: Path) -> tuple[Change, Seen]:
     """Put them in, and try them. Raises `BadInput`."""
     home = home_of(directory)
+    if status(agent, scope, home).state != "installed":
+        _require_no_gate(agent, scope, home)
     change = install(agent, scope, home)
     return change, _seen(agent, scope, home)
 
 
 def uninstall_hooks(agent: Agent, scope: Scope, directory: Path) -> Change:
     """Take them out. Raises `BadInput`."""
-    return uninstall(agent, scope, home_of(directory))
+    home = home_of(directory)
+    if status(agent, scope, home).state != "absent":
+        _require_no_gate(agent, scope, home)
+    return uninstall(agent, scope, home)
 
 
 def seen_hooks(directory: Path) -> Iterator[Seen]:
@@ -79,6 +86,15 @@ def seen_hooks(directory: Path) -> Iterator[Seen]:
 def attend(agent: Agent) -> None:
     """Be the hook: stdin to the gate, its answer to stdout. Ends the process."""
     hook_client.main([agent])
+
+
+def _require_no_gate(agent: Agent, scope: Scope, home: Home) -> None:
+    """A gate takes back what was written behind it: the settings of an agent in its tree too."""
+    if scope == "project" and is_listening(gate_address(str(home.top), home.environ)):
+        path = settings_file(agent, scope, home)
+        message = "the gate guards this tree, and would take the change back"
+        fix = "stop it first: penstock gate stop; then the same again, and penstock gate start"
+        raise BadInput([Problem(file=str(path), line=0, field="", message=message, fix=fix)])
 
 
 def _seen(agent: Agent, scope: Scope, home: Home) -> Seen:

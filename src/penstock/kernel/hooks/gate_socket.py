@@ -45,6 +45,16 @@ def ask(address: str, line: bytes) -> bytes:
         return connection.line()
 
 
+def is_listening(address: str) -> bool:
+    """Whether a gate is alive behind `address`."""
+    try:
+        with _Connection() as connection:
+            connection.to(address)
+    except OSError:
+        return False
+    return True
+
+
 class _Connection:
     def __enter__(self) -> _Connection:
         self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
