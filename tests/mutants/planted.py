@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.mutants import core, git, hooks, judging, redgreen_binding, runners_compiled, runners_js, shell, tree, world
+from tests.mutants import (
+    core,
+    git,
+    hooks,
+    judging,
+    mcp,
+    redgreen_binding,
+    runners_compiled,
+    runners_js,
+    shell,
+    tree,
+    world,
+)
 from tests.mutants.defect import Planted
 
 PLANTED: tuple[Planted, ...] = (
@@ -16,4 +28,5 @@ PLANTED: tuple[Planted, ...] = (
     *redgreen_binding.PLANTED,
     *runners_compiled.PLANTED,
     *runners_js.PLANTED,
+    *mcp.PLANTED,
 )
