@@ -219,7 +219,7 @@ def test_a_gate_or_an_agent_that_says_nothing_is_a_refusal_in_time(tree: Path) -
         asked.write(json.dumps({**sample("claude", tree), **CHANGED}).encode())
         asked.close()
         for process in waiting:  # nothing is ever written to the second
-            assert process.wait(timeout=30) == 2
+            assert process.wait(timeout=15) == 2
             assert process.stderr is not None
             assert process.stderr.read() == b"penstock: refused: nothing came in time\n"
             process.stderr.close()
