@@ -14,9 +14,11 @@ from penstock.core.redgreen.entry import Entry
 from penstock.core.redgreen.lines import read_ranges
 from penstock.core.redgreen.test_id import TestId, spell
 from penstock.core.redgreen.verdicts import PASSING, REASONS
+from penstock.kernel.refactoring import leave_refactor
 from penstock.kernel.runner import MutationOrder, MutationReport, Mutator
 from penstock.kernel.runs import Asked, TestDesk
 from penstock.kernel.session import GateSession, Settled
+from penstock.kernel.weakness import weaknesses
 
 WEAK_PERCENT = 50
 """A pair is weak when more than this part of its mutants went unnoticed."""
@@ -52,8 +54,7 @@ class TurnEnd:
             paths = ", ".join(dict.fromkeys(change.path for change in revert.changes))
             lines.append(f"- reverted {paths} ({revert.why}): {revert.message}")
         for pair in self.pairs:
-            weak = "; weak: " + ", ".join(pair.survivors[:5]) + " went unnoticed" if pair.is_weak else ""
-            lines.append(f"- proven: {spell(pair.test)}{weak}")
+            lines.append(f"- proven: {spell(pair.test)}{_weak_words(pair) if pair.is_weak else ''}")
         lines += [f"- could not be put back: {problem}" for problem in self.problems]
         return "\n".join(lines if len(lines) > 1 else [*lines, "- nothing was changed under a test"])
 
@@ -64,9 +65,16 @@ def _run_words(run: e.TestRun) -> str:
     return f"- {spell(run.test)} is {run.verdict}{where}{said}"
 
 
+def _weak_words(pair: e.PairJudged) -> str:
+    unnoticed = ", ".join(pair.survivors[:5])
+    return "; weak: " + "; ".join(filter(None, (unnoticed and f"{unnoticed} went unnoticed", pair.note)))
+
+
 async def end_turn(session: GateSession, desk: TestDesk) -> TurnEnd:
     """Close the turn and begin the next one. Cancelling leaves it closing: `end_turn` goes on, also after a restart."""
     settled = session.settle("end_turn")
+    if session.ledger.refactor is not None and not session.ledger.turn.is_closing:
+        await leave_refactor(session, desk)
     turn = session.ledger.turn.number
     if not session.ledger.turn.is_closing:
         desk.lines.clear()
@@ -130,6 +138,7 @@ def _revert(session: GateSession, step: RevertStep, told: _Told) -> e.EditRevert
 async def _mutate(session: GateSession, desk: TestDesk, test: TestId) -> e.PairJudged:
     report = await _mutants(session, desk, test)
     survivors = tuple(f"{m.path}:{m.line} {m.what}" for m in report.mutants if not m.is_noticed)
+    doubts = weaknesses(session, test)
     life = session.ledger.tests[test]
     judged = e.PairJudged(
         test=test,
@@ -137,8 +146,8 @@ async def _mutate(session: GateSession, desk: TestDesk, test: TestId) -> e.PairJ
         green=session.ledger.turn.greens[test],
         tried=len(report.mutants),
         survivors=survivors[:20],
-        is_weak=len(survivors) * 100 > len(report.mutants) * WEAK_PERCENT,
-        note=report.note[:400],
+        is_weak=bool(doubts) or len(survivors) * 100 > len(report.mutants) * WEAK_PERCENT,
+        note="; ".join(filter(None, (*doubts, report.note)))[:400],
     )
     session.append(judged)
     return judged

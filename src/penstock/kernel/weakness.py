@@ -1,0 +1,109 @@
+"""Why a pair of red and green proves less than it seems to, although every verdict in it is what it is.
+
+The gate guards production code and binds a test to what it depends on. Round both there is a way: other tests can be
+thinned out in the same turn, code can be kept where nothing is guarded, and what runs in the runner's own process can
+play the runner. None of that is forbidden; a pair that it touches is weak, and says why.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from penstock.core.paths import matches
+from penstock.core.redgreen.entry import Entry
+from penstock.core.redgreen.test_id import TestId, spell
+from penstock.core.weakening import changed_tests, parse
+from penstock.kernel.session import GateSession
+from penstock.kernel.tree.scanner import IGNORED
+
+SPEAKS_OF_RUNNER = re.compile(
+    rb"pytest|unittest\b|PENSTOCK_|penstock_side|\bos\._exit\b|\bsettrace\b|sys\.monitoring|\bgc\.get_|/proc/"
+)
+"""What production code says that has business with whoever runs it."""
+NAMED_MAX = 3
+
+
+def weaknesses(session: GateSession, test: TestId) -> tuple[str, ...]:
+    """Everything that makes the pair of `test` weak, each in words."""
+    life = session.ledger.tests[test]
+    paths = tuple(dict.fromkeys(edit.path for edit in life.open_edits))
+    return (*_unheard(session), *_thinned(session), *(why for path in paths for why in _of_file(session, path)))
+
+
+def _unheard(session: GateSession) -> Iterator[str]:
+    names = [spell(test) for test in session.ledger.turn.unheard]
+    if names:
+        yield f"not run to their end: {_some(names)}"
+
+
+def _thinned(session: GateSession) -> Iterator[str]:
+    """Tests that were changed or deleted in this turn, and are not green as they were red."""
+    proven = {spell(test.base) for test in session.ledger.turn.greens}
+    changed: list[str] = []
+    for path, before in session.ledger.turn.freed.items():
+        if before is not None and before.kind == "file" and session.kind(path) == "test" and path.endswith(".py"):
+            changed += changed_tests(path, session.content(before), _now(session, path))
+    others = [name for name in changed if name not in proven]
+    if others:
+        yield f"tests changed beside it: {_some(others)}"
+
+
+def _of_file(session: GateSession, path: str) -> Iterator[str]:
+    source = _now(session, path)
+    if source is None or not path.endswith(".py"):
+        return
+    began = _at_the_start(session, path)
+    if SPEAKS_OF_RUNNER.search(source) and not (began and SPEAKS_OF_RUNNER.search(began)):
+        yield f"{path} speaks of the runner"
+    known = set(_unguarded_imports(session, path, began)) if began else set()
+    fresh = [name for name in _unguarded_imports(session, path, source) if name not in known]
+    if fresh:
+        yield f"{path} takes code that is not guarded: {_some(fresh)}"
+
+
+def _unguarded_imports(session: GateSession, path: str, source: bytes) -> Iterator[str]:
+    """Files of tests, and directories that nobody looks into, that a production file imports by name."""
+    tree = parse(source)
+    for node in ast.walk(tree) if tree else ():
+        for name in _imported(node, path.split("/")[:-1]):
+            places = [f"{name}.py", f"{name}/__init__.py"]
+            yield from (p for p in places if p in session.expected and session.kind(p) in ("test", "control"))
+            if matches(IGNORED, f"{name}/x"):
+                yield name
+
+
+def _imported(node: ast.AST, package: list[str]) -> Iterator[str]:
+    """Paths without their suffix that an import may mean, from the root and from the file's own directory."""
+    match node:
+        case ast.Import(names=names):
+            found = [alias.name.replace(".", "/") for alias in names]
+        case ast.ImportFrom(module=module, names=names, level=level):
+            above = package[: len(package) - level + 1] if level else []
+            base = "/".join([*above, *(module or "").split(".")]).strip("/")
+            found = [base, *(f"{base}/{alias.name}".strip("/") for alias in names)]
+        case _:
+            return
+    for name in filter(None, found):
+        yield name
+        yield "/".join([*package, name])
+
+
+def _now(session: GateSession, path: str) -> bytes | None:
+    return _content(session, session.expected.get(path))
+
+
+def _at_the_start(session: GateSession, path: str) -> bytes | None:
+    """The file before the first edit of it that is judged now."""
+    edits = session.ledger.turn.file_edits.items()
+    return _content(session, next((change.before for edit, change in edits if edit.path == path), None))
+
+
+def _content(session: GateSession, entry: Entry | None) -> bytes | None:
+    return session.content(entry) if entry is not None and entry.kind == "file" else None
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    return ", ".join(names[:NAMED_MAX]) + more
