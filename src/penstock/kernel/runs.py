@@ -52,16 +52,17 @@ class TestDesk:
         told: list[e.RedGreenEvent] = []
         for runner, order in self._orders(asked, session.policy.limits.test_wall_ms_max):
             report = await runner.run(order)
+            session.settle("run_tests")  # what a test wrote is judged before its own red can license it
             again = await self._again(runner, report)
             runs = [self._run_of("ask", bindings, o, report) for o in report.outcomes]
             runs = [self._confirmed(run, again) for run in runs]
             told += [*self._moves(runs, bindings), *map(self._unexpected, runs)]
             told.append(_spawn("ask", runner, report, whole=asked.whole))
             told += [_spawn("confirm", runner, again)] if again else []
+            session.settle("run_tests")
         if told:
             session.append(*told)
         session.note_run((*asked.files, *(test.path for test in asked.tests)))
-        session.settle("run_tests")
         return [event for event in told if isinstance(event, e.TestRun)]
 
     async def run(self, purpose: e.Purpose, asked: Asked, without: tuple[e.FileEdit, ...] = ()) -> list[e.TestRun]:
