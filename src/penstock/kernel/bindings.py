@@ -18,6 +18,9 @@ from penstock.core.redgreen.test_id import RunnerName, TestId
 
 Content = Callable[[Entry], bytes]
 
+SOURCE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".rs", ".go")
+"""Ends of names of code: of that, runners tell what a test ran or needs."""
+
 
 class Bindings:
     """Bindings over one state of the tree; another state needs another one. `content` gives the bytes of an entry."""
@@ -25,11 +28,13 @@ class Bindings:
     def __init__(self, policy: RedGreenPolicy, tree: Mapping[str, Entry], content: Content) -> None:
         self._policy, self._tree, self._content = policy, tree, content
         self._control: str | None = None
+        self._data: tuple[str, ...] | None = None
         self._slugs: dict[tuple[RunnerName, str], dict[tuple[str, ...], str]] = {}
 
     def of(self, test: TestId, files: tuple[str, ...]) -> e.Binding:
         """What `test` depends on. `files`: those that it ran or needs."""
-        support = [p for p in files if p != test.path and kind_of(self._policy, p) == "test"]
+        ran = (p for p in files if p != test.path and kind_of(self._policy, p) == "test")
+        support = dict.fromkeys((*ran, *self._data_files()))
         return e.Binding(
             test_sha=self.test_sha(test),
             control_sha=self.control_sha(),
@@ -53,6 +58,13 @@ class Bindings:
             found = ((p, x.digest) for p, x in self._tree.items() if kind_of(self._policy, p) == "control")
             self._control = digest_of(sorted(found))
         return self._control
+
+    def _data_files(self) -> tuple[str, ...]:
+        """Snapshots and other files beside the tests that are no code: who reads them is not seen."""
+        if self._data is None:
+            beside = (p for p in self._tree if not p.endswith(SOURCE) and kind_of(self._policy, p) == "test")
+            self._data = tuple(beside)
+        return self._data
 
     def known_to_runner(self, test: TestId) -> TestId:
         """The id by the test's own name, where an annotation gave it another."""
