@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.entry import Entry
+from penstock.core.redgreen.ledger import Refactor
 from penstock.core.redgreen.test_id import spell
 from penstock.core.redgreen.verdicts import PASSING
+from penstock.kernel.bindings import Bindings
 from penstock.kernel.runs import Asked, TestDesk
 from penstock.kernel.session import GateSession, read_tree
 from penstock.kernel.tree.entry import diff
@@ -41,14 +45,27 @@ async def leave_refactor(session: GateSession, desk: TestDesk) -> e.RefactorLeft
     if refactor is None:
         return _refuse(session, "no_refactor", "refactor mode is not on", "enter_refactor")
     runs = await desk.run("verify", Asked(whole=True))
-    verdicts = {run.test: run.verdict for run in runs}
-    broken = [test for test in refactor.baseline if verdicts.get(test) not in PASSING]
-    why = f"{spell(broken[0])} is {verdicts.get(broken[0], 'not_run')}" if broken else await _verify(session)
+    why = _broken(session, refactor, runs) or await _verify(session)
     if why:
         _restore(session, refactor.tree)
     left = e.RefactorLeft(is_green=not why, why=why)
     session.append(left)
     return left
+
+
+def _broken(session: GateSession, refactor: Refactor, runs: Sequence[e.TestRun]) -> str:
+    """What is not as it was: a test of the baseline that does not pass, or that passes as another test."""
+    seen = {run.test: run for run in runs}
+    checkpoint = read_tree(session.world.blobs, refactor.tree)
+    bindings = Bindings(session.policy, checkpoint, session.content)
+    for test in refactor.baseline:
+        run = seen.get(test)
+        if run is None or run.verdict not in PASSING:
+            return f"{spell(test)} is {run.verdict if run else 'not_run'}"
+        was, now = bindings.of_run(run), run.binding
+        if (was.test_sha, was.control_sha) != (now.test_sha, now.control_sha):
+            return f"{spell(test)} passes, but it was changed"
+    return ""
 
 
 async def _verify(session: GateSession) -> str:
