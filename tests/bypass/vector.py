@@ -31,15 +31,16 @@ from tests.integration.gate_world import PROJECT, Gate, make_launcher, open_gate
 
 Family = Literal["write", "forge", "runner", "claim", "time", "path", "mode"]
 Right = Literal["blocked", "restored", "marked"]
-Control = Literal["off", "bare", "believed"]
-"""`off`: the same session, its guard off. `bare`: plain files and shells, no session. `believed`: off, and then whoever
-goes by the exit status of a plain pytest is taken in."""
+Control = Literal["off", "stands", "bare", "believed"]
+"""`off`: the same session, its guard off. `stands`: off, and what nothing asked for stands in production. `bare`: plain
+files and shells, no session. `believed`: off, and whoever goes by the exit status of a plain pytest is taken in."""
 
 NO_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """What is installed beside the tests of this repository is none of the attacked project's, and slow to load."""
 UNSEEN = frozenset({".git", "__pycache__", ".venv", ".pytest_cache"})
 """Directories that hold no production code."""
 COMMAND_WALL_S = 30
+WITHOUT_MUTANTS = RedGreenLimits(mutants_max=0)
 
 
 @dataclass
@@ -121,7 +122,7 @@ class Vector:
     control: Control = "off"
     files: Mapping[str, str] = field(default_factory=lambda: PROJECT)
     prepare: Callable[[Path], None] = lambda top: None
-    limits: RedGreenLimits = RedGreenLimits(mutants_max=0)
+    limits: RedGreenLimits = WITHOUT_MUTANTS
     warm: bool = False
     plugins: bool = False
     """Whether pytest loads plugins that are installed."""
@@ -165,8 +166,7 @@ async def without_the_gate(vector: Vector, directory: Path) -> str:
             gate = Bare(gate.top, gate.dispatcher)
         await vector.attack(gate)
         await gate.ended()
-        landed = is_believed(gate) if vector.control == "believed" else vector.lands(gate)
-        return "" if landed else f"the control does nothing: {told(gate)}"
+        return "" if CONTROLS.get(vector.control, vector.lands)(gate) else f"the control does nothing: {told(gate)}"
     finally:
         await gate.close()
 
@@ -270,3 +270,6 @@ def is_believed(gate: Watched) -> bool:
     environment = {**os.environ, **NO_PLUGINS, "PYTHONPATH": str(gate.top)}
     ran = subprocess.run(words, cwd=gate.top, env=environment, capture_output=True, timeout=COMMAND_WALL_S, check=False)
     return ran.returncode == 0 and is_stolen(gate)
+
+
+CONTROLS: Mapping[str, Lands] = {"believed": is_believed, "stands": is_stolen}
