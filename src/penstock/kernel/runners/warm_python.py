@@ -143,7 +143,7 @@ class WarmPythonRunner(PythonRunner):
             answer = await self._warm.ask(request, order.wall_ms)
         except (NotWarm, TimeoutError) as error:
             return MutationReport(note=str(error) or "the fork server did not answer in time")
-        return MutationReport(mutants=tuple(_mutant(each, nonce) for each in answer["mutants"]), note=answer["note"])
+        return _mutation_report(answer, nonce, order)
 
     async def close(self) -> None:
         """End what is kept warm; idempotent. No process is left."""
@@ -160,9 +160,23 @@ class WarmPythonRunner(PythonRunner):
             return heard, False, f"cold: {why}"
 
 
-def _mutant(told: Mapping[str, Any], nonce: str) -> Mutant:
-    """Noticed when it hung, when a test was not green, or when the process did not live to say that all were."""
+def _mutation_report(answer: Mapping[str, Any], nonce: str, order: MutationOrder) -> MutationReport:
+    if not answer["planned"]:
+        return MutationReport(note="nothing in these lines can be broken")
+    if _is_noticed(answer["sound"], nonce):
+        return MutationReport(note="the tests are not green within the budget even when nothing is broken")
+    told, due = answer["mutants"], min(answer["planned"], order.mutants_max)
+    note = "" if len(told) == due else f"{len(told)} of {due} mutants within {order.wall_ms} ms"
+    mutants = (
+        Mutant(path=each["path"], line=each["line"], what=each["what"], is_noticed=_is_noticed(each, nonce))
+        for each in told
+    )
+    return MutationReport(mutants=tuple(mutants), note=note)
+
+
+def _is_noticed(told: Mapping[str, Any], nonce: str) -> bool:
+    """It hung, a test was not green, or the process did not live to say that all were."""
     heard = Heard(told["is_killed"], "", b"", 0)
     heard.listen(told["pipe"].encode("ascii", "replace"), nonce)
     is_green = heard.status is not None and all(each.verdict == "green" for each in heard.ended.values())
-    return Mutant(path=told["path"], line=told["line"], what=told["what"], is_noticed=not is_green or not heard.ended)
+    return not is_green or not heard.ended

@@ -41,12 +41,24 @@ _OPERATORS: dict[type, type] = {
 
 
 class Planted(NamedTuple):
-    """A whole file with one defect."""
+    """A file, and the one node in it that gives way to another."""
 
     path: str
     line: int
-    what: str
     tree: ast.Module
+    old: ast.AST
+    new: ast.AST
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return f"{_shown(self.old)} -> {_shown(self.new)}"
+
+    def planted(self) -> ast.Module:
+        """The whole file with the defect."""
+        new = ast.copy_location(self.new, self.old)
+        swapped: ast.Module = ast.fix_missing_locations(_Swap(self.old, new).visit(self.tree))
+        return swapped
 
 
 def read_lines(text: str) -> frozenset[int]:
@@ -60,8 +72,7 @@ def plans(path: str, tree: ast.Module, lines: frozenset[int]) -> Iterator[Plante
     nodes = [node for node in _worth_breaking(tree) if getattr(node, "lineno", 0) in lines]
     for node in nodes:
         for broken in _broken(node):
-            what = f"{_shown(node)} -> {_shown(broken)}"
-            yield Planted(path, node.lineno, what, _with(tree, node, broken))  # type: ignore[attr-defined]
+            yield Planted(path, node.lineno, tree, node, broken)  # type: ignore[attr-defined]
 
 
 def _worth_breaking(node: ast.AST) -> Iterator[ast.AST]:
@@ -140,11 +151,6 @@ class _Swap(ast.NodeTransformer):
             elif isinstance(value, list):
                 setattr(twin, name, [self.visit(each) if isinstance(each, ast.AST) else each for each in value])
         return twin
-
-
-def _with(tree: ast.Module, old: ast.AST, new: ast.AST) -> ast.Module:
-    swapped: ast.Module = ast.fix_missing_locations(_Swap(old, ast.copy_location(new, old)).visit(tree))
-    return swapped
 
 
 def _shown(node: ast.AST) -> str:

@@ -65,16 +65,15 @@ class Phantoms:
         if isinstance(error, ModuleNotFoundError):
             return (error.name, "") if error.name and self._would_be_ours(error.name) else None
         found = _NO_NAME.search(str(error)) if isinstance(error, ImportError) else None
-        if found and self._tree.file_of(sys.modules.get(found[2])):
-            return found[2], found[1]
-        return None
+        owner = sys.modules.get(found[2]) if found else None
+        return (found[2], found[1]) if found and owner is not None and self._is_ours(owner) else None
 
     def homes(self, module: str, name: str = "") -> tuple[str, ...]:
         """Paths of the tree at which a missing module or name would live."""
         loaded = sys.modules.get(module)
         if name:
-            own = self._tree.file_of(loaded)
-            return (own, *(self.homes(f"{module}.{name}") if hasattr(loaded, "__path__") else ()))
+            own = (self._tree.file_of(loaded),)
+            return (*filter(None, own), *(self.homes(f"{module}.{name}") if hasattr(loaded, "__path__") else ()))
         parent, _, last = module.rpartition(".")
         places = self._places_below(parent)
         return tuple(f"{place}{end}" for place in places for end in (f"{last}.py", f"{last}/__init__.py"))

@@ -1,0 +1,390 @@
+"""What only the Python runners promise: warmth, phantoms, lines, and defects that are planted in memory.
+
+What holds for every runner is in `tests/contract/test_runners.py`.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
+from penstock.core.redgreen.test_id import TestId
+from penstock.kernel.launching import Launcher
+from penstock.kernel.runner import MutationOrder, MutationReport, RunOrder, RunReport, TestOutcome
+from penstock.kernel.runners.pytest_runner import PytestRunner
+from penstock.kernel.runners.python_spawn import SIDE
+from tests.contract.runner_world import launcher_for, write
+
+T = TypeVar("T")
+NO_AUTOLOAD = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+FLIPS = int(os.environ.get("PENSTOCK_FLIPS", "20"))
+"""Edits of the same size within the same second; 1,000 for the figure in the documentation."""
+
+
+def of(name: str, path: str = "test_it.py", row: str | None = None) -> TestId:
+    return TestId(runner="pytest", path=path, chain=(name,), param=row)
+
+
+class Project:
+    """A tree and one warm runner that lives as long as the module's tests."""
+
+    def __init__(self, place: Path, *, warm: bool = True, launcher: Launcher | None = None) -> None:
+        self.launcher = launcher or launcher_for(place, NO_AUTOLOAD)
+        self.top = self.launcher.top
+        self.loop = asyncio.new_event_loop()
+        self.runner = PytestRunner(self.launcher, (sys.executable, "-m", "pytest"), warm=warm)
+
+    def write(self, **files: str) -> None:
+        """Make this the whole tree; a name without an ending is that of a module."""
+        for old in sorted(self.top.rglob("*"), reverse=True):
+            old.rmdir() if old.is_dir() else old.unlink()
+        for name, text in files.items():
+            write(self.top / (name if "." in name else f"{name}.py"), text)
+
+    def do(self, work: Awaitable[T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def run(self, *names: str, wall_ms: int = 30_000) -> RunReport:
+        return self.do(self.runner.run(RunOrder(tests=tuple(map(of, names)), wall_ms=wall_ms)))
+
+    def one(self, name: str = "test_one") -> TestOutcome:
+        [outcome] = self.run(name).outcomes
+        return outcome
+
+    def mutate(self, lines: dict[str, str], **more: int) -> MutationReport:
+        return self.do(self.runner.mutate(MutationOrder(tests=(of("test_one"),), lines=lines, **more)))
+
+    def close(self) -> None:
+        self.do(self.runner.close())
+        self.loop.close()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    project = Project(tmp_path_factory.mktemp("warm"))
+    yield project
+    project.close()
+
+
+# --- warmth ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_stays_and_has_nothing_of_the_project(project: Project) -> None:
+    project.write(
+        app="SEEN = []", test_it="import app\ndef test_one():\n    app.SEEN.append(1)\n    assert len(app.SEEN) == 1"
+    )
+    reports = [project.run("test_one") for _ in range(3)]
+    assert [(r.is_warm, r.note, r.outcomes[0].verdict) for r in reports] == [(True, "", "green")] * 3
+
+
+def test_edits_of_the_same_size_within_a_second_never_give_a_stale_verdict(project: Project) -> None:
+    project.write(app="VALUE = 1\n", test_it="from app import VALUE\ndef test_one(): assert VALUE == 1\n")
+    seen, due = [], []
+    for turn in range(FLIPS):
+        value, wanted = turn % 2, turn % 3 % 2
+        (project.top / "app.py").write_text(f"VALUE = {value}\n")
+        (project.top / "test_it.py").write_text(f"from app import VALUE\ndef test_one(): assert VALUE == {wanted}\n")
+        for name in ("app.py", "test_it.py"):
+            os.utime(project.top / name, (1_700_000_000, 1_700_000_000))
+        seen.append(project.one().verdict)
+        due.append("green" if value == wanted else "red_assert")
+    assert seen == due
+
+
+def test_bytecode_in_the_tree_is_not_believed(project: Project) -> None:
+    project.write(app="VALUE = 1\n", test_it="from app import VALUE\ndef test_one(): assert VALUE == 1\n")
+    import py_compile
+
+    for name in ("app.py", "test_it.py"):
+        os.utime(project.top / name, (1_700_000_000, 1_700_000_000))
+    py_compile.compile(str(project.top / "app.py"))
+    (project.top / "app.py").write_text("VALUE = 2\n")
+    os.utime(project.top / "app.py", (1_700_000_000, 1_700_000_000))
+    assert project.one().verdict == "red_assert"
+
+
+def test_a_change_of_what_is_declared_starts_a_new_server(project: Project) -> None:
+    project.write(test_it="import os, pytest\ndef test_one(): pytest.fail(str(os.getppid()))\n")
+    first = project.one().message
+    assert project.one().message == first
+    (project.top / "requirements.txt").write_text("pandas\n")
+    assert project.one().message != first
+
+
+def test_a_hung_run_ends_with_all_below_it_and_the_server_lives(project: Project) -> None:
+    project.write(
+        test_it="""
+        import os, subprocess, pytest
+        def test_hang():
+            subprocess.Popen(["sleep", "600"], start_new_session=True)
+            while True: pass
+        def test_one(): pytest.fail(str(os.getppid()))
+        """
+    )
+    server = project.one().message
+    begun = time.monotonic()
+    report = project.run("test_hang", wall_ms=400)
+    assert time.monotonic() - begun < 0.4 + 0.5
+    assert report.outcomes[0].verdict == "timeout"
+    assert project.one().message == server
+    assert [pid for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid) == "sleep 600"] == []
+
+
+def command_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
+
+
+def test_where_no_server_can_be_had_the_run_is_cold_and_says_so(tmp_path: Path) -> None:
+    launcher = launcher_for(tmp_path, {**NO_AUTOLOAD, "PYTHONPATH": str(tmp_path / "lib")})
+    write(tmp_path / "lib/threaded.py", "import threading\nthreading.Thread(target=input, daemon=True).start()\n")
+    write(
+        tmp_path / "lib/threaded.py",
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n",
+    )
+    project = Project(tmp_path, launcher=launcher)
+    project.write(test_it="import threaded\ndef test_one(): pass\n")
+    report = project.run("test_one")
+    project.close()
+    assert (report.is_warm, report.outcomes[0].verdict) == (False, "green")
+    assert "cold" in report.note and "thread" in report.note
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_it_runs_inside_the_sandbox(tmp_path: Path, warm: bool) -> None:
+    sandbox = BubblewrapSandbox(readable=(sys.prefix, sys.base_prefix))
+    assert sandbox.isolation().filesystem, sandbox.probe()
+    project = Project(tmp_path, warm=warm, launcher=launcher_for(tmp_path, NO_AUTOLOAD, sandbox, at="/workspace/tree"))
+    project.write(app="def one(): return 1", test_it="import app\ndef test_one(): assert app.one() == 2\n")
+    report = project.run("test_one")
+    project.close()
+    [outcome] = report.outcomes
+    assert (report.is_warm, report.note) == (warm, ""), report
+    assert (outcome.verdict, outcome.where, outcome.imported) == ("red_assert", "test_it.py:2", ("app.py",))
+
+
+# --- settings that would hide tests ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ("--deselect test_it.py::test_one", "not_run"),
+        ("--collect-only", "not_run"),
+        ("-p no:python", "runner_error"),
+        ("--ignore test_it.py", "red_assert"),
+        ("-k other", "not_run"),
+        ("--setup-only", "not_run"),
+        ("-x --maxfail=1 -q --tb=no -p no:terminal", "red_assert"),
+        ("--no-such-option", "runner_error"),
+    ],
+)
+def test_options_of_the_project_never_make_a_red_test_green(project: Project, options: str, verdict: str) -> None:
+    project.write(**{"pytest.ini": f"[pytest]\naddopts = {options}\n", "test_it": "def test_one(): assert 0\n"})
+    assert project.one().verdict == verdict
+
+
+def test_options_of_the_environment_are_dropped(tmp_path: Path) -> None:
+    project = Project(tmp_path, launcher=launcher_for(tmp_path, {**NO_AUTOLOAD, "PYTEST_ADDOPTS": "--collect-only"}))
+    project.write(test_it="def test_one(): pass\n")
+    outcome = project.one()
+    project.close()
+    assert outcome.verdict == "green"
+
+
+def test_a_conftest_that_cannot_be_loaded_breaks_its_tests(project: Project) -> None:
+    project.write(conftest="1 / 0", test_it="def test_one(): pass\n")
+    outcome = project.one()
+    assert (outcome.verdict, outcome.exception, outcome.where) == (
+        "collect_error",
+        "ZeroDivisionError",
+        "conftest.py:1",
+    )
+
+
+# --- phantoms -------------------------------------------------------------------------------------------------------
+
+MONEY = "class Money:\n    def __init__(self, v): self.v = v\n\ndef tax(a): return a\n"
+PACKAGE = {"app/__init__": "", "app/money": MONEY}
+
+TOUCHES = {
+    "call": "assert new(3) == 4",
+    "attribute": "assert new.rate == 4",
+    "comparison": "assert new == 4",
+    "arithmetic": "assert 1 + new == 4",
+    "iteration": "assert list(new) == []",
+    "context": "\n    with new: pass",
+    "raises": "\n    with pytest.raises(new): pass",
+    "isinstance": "assert isinstance(3, new)",
+    "truth": "assert not new",
+    "item": "assert new['x'] == 1",
+    "swallowed": "\n    try: new()\n    except Exception: pass",
+}
+
+
+@pytest.mark.parametrize("way", TOUCHES)
+def test_a_phantom_that_is_touched_asks_for_its_file(project: Project, way: str) -> None:
+    project.write(**PACKAGE, test_it=f"import pytest\nfrom app.rates import new\ndef test_one(): {TOUCHES[way]}\n")
+    outcome = project.one()
+    assert (outcome.verdict, outcome.phantoms) == ("red_missing_target", ("app/rates.py", "app/rates/__init__.py"))
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "verdict", "phantoms"),
+    [
+        ("from app.money import new", "assert new(1)", "red_missing_target", ("app/money.py",)),
+        (
+            "from app import new",
+            "assert new.x",
+            "red_missing_target",
+            ("app/__init__.py", "app/new.py", "app/new/__init__.py"),
+        ),
+        ("import wholly.new", "assert wholly.new.x", "red_missing_target", ("wholly/new.py", "wholly/new/__init__.py")),
+        ("import app.money", "assert app.money.new(1)", "red_missing_target", ("app/money.py",)),
+        ("from app.money import Money", "assert Money(1).new()", "red_missing_target", ("app/money.py",)),
+        ("from app.money import Money", "assert Money.new()", "red_missing_target", ("app/money.py",)),
+        ("from app.money import Money", "assert Money()", "red_missing_target", ("app/money.py",)),
+        ("from app.money import tax", "assert tax(1, 2)", "red_missing_target", ("app/money.py",)),
+        ("", "import app.new", "red_missing_target", ("app/new.py", "app/new/__init__.py")),
+        ("from app.rates import new", "assert False", "vacuous", ()),
+        ("from app.rates import new", "{}['x']", "vacuous", ()),
+        ("", "assert None.new", "red_exception", ()),
+        ("", "assert undefined", "red_exception", ()),
+        ("", "import json.new", "red_exception", ()),
+        ("", "import requests_that_is_declared", "red_exception", ()),
+        ("import requests_that_is_declared", "pass", "collect_error", ()),
+        ("import json.new", "assert json", "collect_error", ()),
+    ],
+)
+def test_what_is_missing_is_told_from_what_is_wrong(
+    project: Project, head: str, body: str, verdict: str, phantoms: tuple[str, ...]
+) -> None:
+    declared = {"requirements.txt": "requests-that-is-declared==1\n"}
+    project.write(**PACKAGE, **declared, **{"space/other": ""}, test_it=f"{head}\ndef test_one():\n    {body}\n")
+    outcome = project.one()
+    assert (outcome.verdict, outcome.phantoms) == (verdict, phantoms), outcome
+
+
+def test_phantoms_can_be_used_while_the_file_is_loaded(project: Project) -> None:
+    project.write(
+        **PACKAGE,
+        test_it="""
+        import pytest
+        from app.rates import CASES, decorate, Base
+        LIMIT = CASES.limit + 1
+        @pytest.mark.skipif(LIMIT, reason="asks a phantom")
+        def test_skipped(): pass
+        class Sub(Base): pass
+        def test_one(): assert LIMIT == 4
+        """,
+    )
+    assert project.one().verdict == "red_missing_target"
+
+
+# --- lines ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_test_has_its_own_lines_and_imports_theirs(project: Project) -> None:
+    project.write(
+        app="""
+        import threading
+        LIMIT = 3
+
+        def lazy():
+            import late
+            return late.value()
+
+        def threaded():
+            found = []
+            thread = threading.Thread(target=lambda: found.append(inner()))
+            thread.start()
+            thread.join()
+            return found
+
+        def inner():
+            return LIMIT
+
+        def unused():
+            return 0
+        """,
+        late="BASE = 1\ndef value():\n    return BASE\n",
+        conftest="import pytest\nimport shared\n@pytest.fixture\ndef three():\n    return shared.three()\n",
+        shared="def three():\n    return 3\n",
+        unrelated="",
+        test_it="""
+        import app
+        def test_one(three): assert app.threaded() == [three]
+        def test_lazy(): assert app.lazy() == 1
+        """,
+    )
+    report = project.run("test_one", "test_lazy")
+    one, lazy = report.outcomes
+    assert one.executed == {"app.py": "8-13,15-16", "conftest.py": "3,5", "shared.py": "1-2", "test_it.py": "2"}
+    assert lazy.executed == {"app.py": "4-6", "late.py": "2-3", "test_it.py": "3"}
+    assert set(one.imported) == {"app.py", "conftest.py", "shared.py"}
+    assert set(lazy.imported) == {"app.py", "conftest.py", "shared.py", "late.py"}
+    assert report.import_lines["late.py"] == "1-2"
+    assert report.import_lines["app.py"] == "1-2,4,8,15,18"
+
+
+# --- planted defects ------------------------------------------------------------------------------------------------
+
+
+def test_defects_are_planted_in_memory_and_noticed_or_not(project: Project) -> None:
+    source = "def grade(score):\n    if score > 90:\n        return 'a'\n    return 'b'\n"
+    project.write(app=source, test_it="from app import grade\ndef test_one(): assert grade(95) == 'a'\n")
+    report = project.mutate({"app.py": "2-4"}, wall_ms=20_000)
+    told = {(m.line, m.what): m.is_noticed for m in report.mutants}
+    assert told[2, "score > 90 -> score >= 90"] is False
+    assert told[3, "'a' -> 'ax'"] is True
+    assert told[4, "return 'b' -> return None"] is False
+    assert (project.top / "app.py").read_text() == source
+    assert project.one().verdict == "green"
+
+
+def test_defects_keep_to_their_budget(project: Project) -> None:
+    lines = "\n".join(f"    a = {n} + 1" for n in range(200))
+    project.write(app=f"def f():\n{lines}\n    return 1\n", test_it="import app\ndef test_one(): assert app.f() == 1\n")
+    few = project.mutate({"app.py": "2-201"}, wall_ms=20_000, mutants_max=3)
+    assert [mutant.is_noticed for mutant in few.mutants] == [False] * 3
+    begun = time.monotonic()
+    short = project.mutate({"app.py": "2-201"}, wall_ms=300, mutants_max=1_000)
+    assert time.monotonic() - begun < 1.5
+    assert "within 300 ms" in short.note
+    assert project.mutate({"app.py": "900"}).note == "nothing in these lines can be broken"
+
+
+def test_a_defect_that_hangs_is_noticed(project: Project) -> None:
+    project.write(
+        app="def f():\n    n = 0\n    while n < 3:\n        n += 1\n    return n\n",
+        test_it="import app\ndef test_one(): assert app.f() == 3\n",
+    )
+    report = project.mutate({"app.py": "4"}, wall_ms=20_000)
+    assert {(m.what, m.is_noticed) for m in report.mutants} == {("n += 1 -> n -= 1", True), ("1 -> 2", True)}
+
+
+def test_without_a_warm_runner_there_are_no_mutants(tmp_path: Path) -> None:
+    project = Project(tmp_path, warm=False)
+    assert "no warm runner" in project.mutate({"app.py": "1"}).note
+    project.close()
+
+
+# --- inside the project's interpreter -------------------------------------------------------------------------------
+
+
+def test_the_files_shown_are_valid_for_old_pythons() -> None:
+    paths = sorted(SIDE.rglob("*.py"))
+    assert len(paths) > 8
+    for path in paths:
+        ast.parse(path.read_text(), feature_version=(3, 9))
