@@ -11,9 +11,10 @@ from penstock.core.digest import digest_of
 from penstock.core.policy import DEFAULT_RETRIES, Limits, Policy
 from penstock.documents.document import Path
 from penstock.documents.toml import read_toml
+from penstock.kernel.agent_loop import LoopLimits
 from penstock.ports import BadInput
 from penstock.settings.reader import explain, load_settings, needs_agent, read_settings
-from penstock.settings.schema import Settings
+from penstock.settings.schema import ModelSettings, Settings
 
 GATE = '[gates.tests]\ncommand = "make test"\n'
 
@@ -175,6 +176,54 @@ def test_a_run_needs_somebody_who_works() -> None:
     assert needs_agent(settings_of(GATE + '[agent]\nkind = "scripted"\nscript = "agent.yaml"')) is None
 
 
+KERNEL = '[agent]\nkind = "kernel"\n'
+ENDPOINT = 'base_url = "http://127.0.0.1:8000/v1"\n'
+
+
+def test_the_built_in_agent_needs_a_model_and_an_endpoint() -> None:
+    problem = needs_agent(settings_of(GATE + KERNEL + ENDPOINT))
+    assert str(problem) == (
+        'penstock.toml: [agent.model] no model: the built-in agent asks one\n    fix: write [agent] model = "NAME"'
+    )
+    problem = needs_agent(settings_of(GATE + KERNEL + 'model = "m"\n'))
+    assert problem is not None
+    assert (problem.field, problem.message) == ("agent.base_url", "no endpoint: nobody would answer for the model")
+    assert needs_agent(settings_of(GATE + KERNEL + ENDPOINT + 'model = "m"\n')) is None
+
+
+def test_the_built_in_agent_is_taken_with_its_limits() -> None:
+    text = 'model = "small"\nescalation_model = "large"\nkey_env = "MODEL_KEY"\n'
+    numbers = ("rounds_max", "tokens_max", "refusals_in_a_row_max", "escalate_after_refusals", "storms_max")
+    limits = "".join(f"{name} = {n}\n" for n, name in enumerate(numbers, 3))
+    agent = settings_of(GATE + KERNEL + ENDPOINT + text + limits + "tool_output_chars_max = 500").agent
+    assert agent.kind == "kernel"
+    assert agent.model == ModelSettings(
+        model="small",
+        escalation_model="large",
+        base_url="http://127.0.0.1:8000/v1",
+        key_env="MODEL_KEY",
+        rounds_max=3,
+        tokens_max=4,
+        refusals_in_a_row_max=5,
+        escalate_after_refusals=6,
+        storms_max=7,
+        tool_output_chars_max=500,
+    )
+
+
+def test_a_key_that_was_written_into_the_file_is_not_shown() -> None:
+    words = told(GATE + KERNEL + 'key_env = "sk-123"')
+    assert "is no name of an environment variable" in words
+    assert "sk-123" not in words
+
+
+def test_limits_of_the_built_in_agent_are_the_loops_own_by_default() -> None:
+    loop = LoopLimits()
+    names = {field.name for field in dataclasses.fields(LoopLimits)} & set(ModelSettings.__struct_fields__)
+    assert len(names) == 6
+    assert {name: getattr(ModelSettings(), name) for name in names} == {name: getattr(loop, name) for name in names}
+
+
 def test_settings_are_read_only() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings_of(GATE).file = "other"  # type: ignore[misc]
@@ -283,6 +332,13 @@ def test_no_gate_is_an_error(text: str) -> None:
         (GATE + "[risk]\nboundary_lines_min = 9999", "4", "is above high_lines_min"),
         (GATE + "[budget]\ndollars = -1", "4", "is -1, which is out of range"),
         (GATE + '[agent]\nkind = "scripted"', "3", "is missing: a scripted agent follows it"),
+        (GATE + '[agent]\nmodel = "m"', "4", "is read by the built-in agent alone"),
+        (GATE + KERNEL + "modell = 1", "5", 'unknown key "modell"'),
+        (GATE + KERNEL + "rounds_max = 0", "5", "is 0, which is out of range"),
+        (GATE + KERNEL + 'key_env = "sk-123"', "5", "is no name of an environment variable"),
+        (GATE + KERNEL + 'base_url = "127.0.0.1:80"', "5", "is no base URL"),
+        (GATE + KERNEL + 'base_url = "https://me:pw@host/v1"', "5", "is no base URL"),
+        (GATE + KERNEL + 'base_url = "https://host/v1?key=1"', "5", "is no base URL"),
         (GATE + '[agent]\npass_env = ["A=1"]', "4", '"A=1" is no name of an environment variable'),
         (GATE + '[sandbox]\nreadable = ["x"]', "4", '"x" is no absolute path'),
         (GATE + "[landing]\nfollow = 1", "4", "must be true or false, not a whole number"),

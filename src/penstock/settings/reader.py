@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from penstock.core.digest import digest_of
 from penstock.core.policy import FileClasses, Landing, Policy
@@ -19,6 +19,7 @@ from penstock.settings.limits import take_budget, take_limits, take_retries, tak
 from penstock.settings.redgreen import take_redgreen
 from penstock.settings.schema import (
     AgentSettings,
+    ModelSettings,
     NotifySettings,
     SandboxSettings,
     Settings,
@@ -31,6 +32,8 @@ BRANCH = re.compile(
     r"(?!/)(?!.*(?:\.\.|//|@\{|\.lock(?:/|$)))[^\s~^:?*\[\\\x00-\x1f-][^\s~^:?*\[\\\x00-\x1f]*(?<![./])"
 )
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+KINDS: tuple[Literal["command", "scripted", "kernel"], ...] = ("command", "scripted", "kernel")
+ENDPOINT = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#@]*)?")
 SOURCES: tuple[Source, ...] = get_args(Source)
 TEMPLATE_CHARS_MAX = 64 * 1024
 SET_AGENT = 'write [agent] command = "..." in penstock.toml: it gets the prompt on stdin, in its own clone'
@@ -70,6 +73,19 @@ def needs_agent(settings: Settings) -> Problem | None:
     if agent.kind == "command" and not agent.command:
         message = "no agent command: nobody would do the work"
         return Problem(file=settings.file, line=0, field="agent.command", message=message, fix=SET_AGENT)
+    return needs_model(settings) if agent.kind == "kernel" else None
+
+
+def needs_model(settings: Settings) -> Problem | None:
+    """What the built-in agent misses."""
+    said, file = settings.agent.model, settings.file
+    if not said.model:
+        message = "no model: the built-in agent asks one"
+        return Problem(file=file, line=0, field="agent.model", message=message, fix='write [agent] model = "NAME"')
+    if not said.base_url:
+        message = "no endpoint: nobody would answer for the model"
+        fix = 'write [agent] base_url = "http://127.0.0.1:8000/v1", or wherever chat completions are spoken'
+        return Problem(file=file, line=0, field="agent.base_url", message=message, fix=fix)
     return None
 
 
@@ -148,17 +164,44 @@ def take_agent(section: Fields) -> AgentSettings:
     """`[agent]` without its clocks, which `take_limits` took."""
     prompt = section.sub("prompt")
     agent = AgentSettings(
-        kind=section.choice("kind", ("command", "scripted"), "command"),
+        kind=section.choice("kind", KINDS, "command"),
         command=take_command(section),
         script=section.text("script", fault=fault_of_glob),
+        model=take_model(section),
         pass_env=section.texts("pass_env", fault=fault_of_variable),
         template=prompt.text("template", chars_max=TEMPLATE_CHARS_MAX, lines=True),
     )
     if agent.kind == "scripted" and not section.has("script"):
         section.refuse("script", "is missing: a scripted agent follows it", 'write script = "PATH"')
+    if agent.kind != "kernel":
+        refuse_model(section)
     prompt.refuse_unknown()
     section.refuse_unknown()
     return agent
+
+
+def take_model(section: Fields) -> ModelSettings:
+    """What the built-in agent reads of `[agent]`."""
+    default = ModelSettings()
+    return ModelSettings(
+        model=section.text("model"),
+        escalation_model=section.text("escalation_model"),
+        base_url=section.text("base_url", fault=fault_of_endpoint),
+        key_env=section.text("key_env", fault=fault_of_key_env),
+        rounds_max=section.whole("rounds_max", default.rounds_max, 1),
+        tokens_max=section.whole("tokens_max", default.tokens_max, 1),
+        tool_output_chars_max=section.whole("tool_output_chars_max", default.tool_output_chars_max, 200),
+        refusals_in_a_row_max=section.whole("refusals_in_a_row_max", default.refusals_in_a_row_max, 1),
+        escalate_after_refusals=section.whole("escalate_after_refusals", default.escalate_after_refusals, 1),
+        storms_max=section.whole("storms_max", default.storms_max, 1),
+    )
+
+
+def refuse_model(section: Fields) -> None:
+    """Keys that would change nothing, because another agent works."""
+    for field in fields(ModelSettings):
+        if section.has(field.name):
+            section.refuse(field.name, "is read by the built-in agent alone", 'write kind = "kernel", or remove it')
 
 
 def take_command(section: Fields) -> tuple[str, ...]:
@@ -204,6 +247,20 @@ def fault_of_branch(name: str) -> Fault | None:
     if not name or BRANCH.fullmatch(name):
         return None
     return f"{shown(name)} is no branch name", 'write the short name: target = "main"'
+
+
+def fault_of_endpoint(url: str) -> Fault | None:
+    """What comes before `/chat/completions`; empty: not set yet."""
+    if not url or ENDPOINT.fullmatch(url):
+        return None
+    return f"{shown(url)} is no base URL", "write http:// or https://, the host, and the path before /chat/completions"
+
+
+def fault_of_key_env(name: str) -> Fault | None:
+    """Does not show what was written: it may be the key itself."""
+    if not name or VARIABLE.fullmatch(name):
+        return None
+    return "is no name of an environment variable", "write the name of the variable that holds the key, not the key"
 
 
 def fault_of_variable(name: str) -> Fault | None:

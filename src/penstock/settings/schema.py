@@ -12,14 +12,35 @@ from penstock.documents.fields import Origin
 Source = Literal["markdown", "plan"]
 
 
+class ModelSettings(Frozen):
+    """The model of the built-in agent, and what one turn may use of it. Keys of `[agent]`."""
+
+    model: str = ""
+    """Empty: not set yet, as `base_url`; `needs_agent` says so."""
+    escalation_model: str = ""
+    """Takes over where the gate keeps refusing; empty: none does."""
+    base_url: str = ""
+    """Of an endpoint that speaks chat completions: what comes before `/chat/completions`."""
+    key_env: str = ""
+    """Name of the environment variable that holds the key; empty: none is sent."""
+    rounds_max: int = 200
+    tokens_max: int = 5_000_000
+    tool_output_chars_max: int = 30_000
+    refusals_in_a_row_max: int = 12
+    escalate_after_refusals: int = 6
+    storms_max: int = 3
+
+
 class AgentSettings(Frozen):
     """Who does the work. Its deadlines are limits of the policy (`turn_wall_ms_max`, `turn_stall_ms_max`)."""
 
-    kind: Literal["command", "scripted"] = "command"
+    kind: Literal["command", "scripted", "kernel"] = "command"
     command: tuple[str, ...] = ()
     """Argument vector (a command line becomes `sh -c LINE`); empty: not set yet, `needs_agent` says so."""
     script: str = ""
     """`scripted`: path of the script, relative to the repository."""
+    model: ModelSettings = ModelSettings()
+    """`kernel`: the built-in agent."""
     pass_env: tuple[str, ...] = ()
     """Names of the environment variables that it gets."""
     template: str = ""
@@ -49,7 +70,7 @@ class NotifySettings(Frozen):
 
 
 class RedGreenSettings(Frozen):
-    """`[redgreen]`. Where no mode is written, tickets that name tests are worked on in strict mode, if that is borne."""
+    """`[redgreen]`. Where no mode is written, tickets that name tests are worked on in strict mode, if they can be."""
 
     policy: RedGreenPolicy = RedGreenPolicy()
     is_mode_written: bool = False
