@@ -74,9 +74,8 @@ def _too_late(*_: object) -> None:
 
 
 def _silence(what: str) -> Answer:
-    return Answer(
-        False, f"penstock: refused: {what}; `penstock gate start` starts it", "gate_unreachable", reached=False
-    )
+    reason = f"penstock: refused: {what}; `penstock gate start` starts it"
+    return Answer(False, reason, "gate_unreachable", reached=False)
 
 
 def _understood(said: Mapping[str, object]) -> Answer:
