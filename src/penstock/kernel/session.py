@@ -30,7 +30,7 @@ from penstock.kernel.bindings import Bindings
 from penstock.kernel.launching import Launcher
 from penstock.kernel.runner import TestRunner
 from penstock.kernel.tree.entry import Change, Unreadable, diff
-from penstock.kernel.tree.quarantine import to_patch
+from penstock.kernel.tree.quarantine import keep_whole, to_patch
 from penstock.kernel.tree.scanner import LeftAside, Scan, TreeScanner
 from penstock.kernel.tree.writer import TreeWriter
 from penstock.ports import Blobs, ChainedLog
@@ -284,8 +284,8 @@ class GateSession:
         self._let_through(tool, free, Licence(allowance="free"), settled)
         exempt = [c for c in readable if self.kind(c.path) == "exempt"]
         self._let_through(tool, exempt, Licence(allowance="exempt"), settled)
-        for change in guarded:
-            self._judge_change(tool, change, settled)
+        unclaimed = [(c, why) for c in guarded if (why := self._judge_change(tool, c, settled))]
+        self._quarantine(tool, unclaimed, settled)
         return settled
 
     def adopt(self, why: str) -> None:
@@ -296,32 +296,41 @@ class GateSession:
             found = tuple(map(_path_change, changes))
             self.append(e.UnclaimedWrite(tool="opening", changes=found, patch=patch, is_restored=False, why=why))
 
-    def _judge_change(self, tool: str, change: Change, settled: Settled) -> None:
+    def _judge_change(self, tool: str, change: Change, settled: Settled) -> str:
+        """Let it through, or say why not."""
         verdict = judge_edit(self.ledger, self.ask(tool, [change.path]), self.policy.mode)
         is_other = isinstance(change.after, Entry) and change.after.kind == "other"
         if isinstance(verdict, Licence) and verdict.allowance != "warn" and not is_other:
             self._let_through(tool, [change], verdict, settled)
-            return
+            return ""
         refusal = verdict if isinstance(verdict, e.Refusal) else verdict.would_refuse
-        self._quarantine(tool, change, refusal.code if refusal else "no_file", settled)
+        return refusal.code if refusal else "no_file"
 
     def _let_through(self, tool: str, changes: Sequence[Change], licence: Licence, settled: Settled) -> None:
         if changes:
             self._apply(tool, tuple(map(_path_change, changes)), licence)
             settled.edits += [change.path for change in changes]
 
-    def _quarantine(self, tool: str, change: Change, why: str, settled: Settled) -> None:
-        patch = self.world.blobs.put(to_patch((change,), self.world.blobs))
+    def _quarantine(self, tool: str, unclaimed: Sequence[tuple[Change, str]], settled: Settled) -> None:
+        """Keep what was written as a patch; in strict mode take it back, all at once: one may stand in another's way."""
         is_strict = self.policy.mode == "strict"
-        event = e.UnclaimedWrite(
-            tool=tool, changes=(_path_change(change),), patch=patch, is_restored=is_strict, why=why
-        )
-        self.append(event)
-        settled.unclaimed.append(event)
+        writes = [self._unclaimed(tool, change, why, is_restored=is_strict) for change, why in unclaimed]
+        if not writes:
+            return
+        self.append(*writes)
+        settled.unclaimed += writes
         if is_strict:
-            assert not isinstance(change.after, Unreadable)
-            done = self.world.writer.restore({change.path: (change.after, self.expected.get(change.path))})
+            found = {c.path: (_path_change(c).after, self.expected.get(c.path)) for c, _ in unclaimed}
+            done = self.world.writer.restore(found)
             settled.problems += [f"{r.path}: {r.why} {r.detail}".strip() for r in done.refused]
+
+    def _unclaimed(self, tool: str, change: Change, why: str, *, is_restored: bool) -> e.UnclaimedWrite:
+        after = change.after
+        if isinstance(after, Entry) and after.kind == "file" and not self.world.blobs.has(after.digest):
+            keep_whole(self.world.launcher.top, change.path, self.world.launcher.scratch.parent / "quarantine")
+        patch = self.world.blobs.put(to_patch((change,), self.world.blobs))
+        found = (_path_change(change),)
+        return e.UnclaimedWrite(tool=tool, changes=found, patch=patch, is_restored=is_restored, why=why)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

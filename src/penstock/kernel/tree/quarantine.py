@@ -5,14 +5,18 @@ JSON. `name` is for reading; `path` is the path itself, in base64, for a name ne
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
 from penstock.core.digest import Digest, canonical, digest_of_bytes
 from penstock.core.policy import Frozen
 from penstock.kernel.tree.entry import Change, ChangeKind, Entry, EntryKind, Unreadable, shown
-from penstock.kernel.tree.names import from_disk, on_disk
+from penstock.kernel.tree.looking import UNBLOCKED, opened
+from penstock.kernel.tree.names import from_disk, on_disk, plain_parts
 from penstock.ports import Blobs, Corrupt
 
 FORMAT = 1
@@ -101,3 +105,15 @@ def _with_content(left: LeftFile, blobs: Blobs, bytes_max: int) -> LeftFile:
     if len(content) > bytes_max:
         return msgspec.structs.replace(left, missing="the patch would be too large")
     return msgspec.structs.replace(left, content=content)
+
+
+def keep_whole(top: Path, path: str, place: Path) -> Path:
+    """Copy a file that is too large for a patch into `place`, under the digest of its name; gives where it is."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    parts = plain_parts(path)
+    kept = place / digest_of_bytes(on_disk(path))
+    with opened(top, parts[:-1]) as directory:
+        file = os.open(on_disk(parts[-1]), UNBLOCKED, dir_fd=directory)
+    with open(file, "rb") as source, open(kept, "wb") as target:
+        shutil.copyfileobj(source, target)
+    return kept
