@@ -28,7 +28,7 @@ def hook() -> None:
 @click.argument("agent", type=AGENT)
 @WHERE
 def install(agent: str, for_user: bool) -> int:
-    """Put the hooks into AGENT's settings, keep all that is there, and try them."""
+    """Put the hooks into AGENT's settings, and try them. All that is there stays."""
     from penstock.cli.main import here
     from penstock.wire.hooks import install_hooks
 
@@ -74,7 +74,11 @@ def status(as_json: bool) -> int:
 
 
 def _client_of(agent: str) -> click.Command:
-    @click.command(agent, help=f"Be {agent}'s hook: its JSON on stdin, the gate's answer in its words on stdout.")
+    @click.command(
+        agent,
+        help=f"Be the hook of {agent}: its JSON on stdin, the gate's answer in its words on stdout.",
+        short_help=f"Be the hook of {agent}; its settings run this.",
+    )
     def client() -> None:
         from penstock.wire.hooks import attend
 
