@@ -28,7 +28,7 @@ ANSWER = b'{"v":1,"allow":true,"reason":"","code":""}\n'
 
 
 def main() -> None:
-    """Print a line for each agent and one for the floor; exit 1 where a median is over the goal (p95 is the machine's)."""
+    """Print a line for each agent and for the floor; exit 1 where a median is over the goal: p95 is the machine's."""
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("--runs", type=int, default=100)
     runs = reader.parse_args().runs
