@@ -9,7 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from penstock.kernel.mcp_http import serve_http
 from penstock.kernel.mcp_server import INSTRUCTIONS, Call, make_server
 from penstock.kernel.tools.dispatcher import BY_NAME, TOOLS, Answer
 from penstock.ports import BadInput, Problem
-from tests.integration.gate_world import open_gate, run
+from tests.integration.gate_world import PROJECT, open_gate, run, write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 ERAS = ("legacy", "auto")
@@ -557,6 +557,40 @@ def test_over_http_a_signal_ends_it_and_all_that_it_runs(tmp_path: Path, number:
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
+
+COMMAND = (sys.executable, "-c", "from penstock.cli.mcp_command import mcp; mcp()")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Path]:
+    """A repository whose gate, if one was started, is ended."""
+    write_files(tmp_path, PROJECT)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run([sys.executable, "-m", "penstock.cli", "-C", str(tmp_path), "gate", "stop"], check=False)
+
+
+def test_all_doors_lead_to_one_gate(repository: Path) -> None:
+    environment = {**os.environ, "PENSTOCK_RED_GREEN": "strict"}
+
+    async def main() -> None:
+        child = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=environment, cwd=repository)
+        async with Client(child) as one, Client(child) as other:
+            await one.call_tool("write_file", {"path": "tests/test_triple.py", "content": TEST_TRIPLE})
+            seen = await one.call_tool("run_tests", {"tests": ["tests/test_triple.py"]})
+            refused = await other.call_tool("edit_file", {**EDIT, "test": "tests/test_money.py::test_half"})
+            edited = await other.call_tool("edit_file", {**EDIT, "new": "amount * 0.5"})
+        assert ": red_" in text_of(seen) and refused.is_error and not edited.is_error, text_of(edited)
+        assert text_of(edited).endswith("(for tests/test_triple.py::test_triple)")
+
+    run(main())
+
+
+def test_where_no_gate_can_be_the_command_ends(tmp_path: Path) -> None:
+    with subprocess.Popen(COMMAND, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stderr and "not a git repository" in child.stderr.read().decode()
+    assert child.returncode != 0
+
 
 MISTAKES = {
     "no port": (["--http", "localhost:"], "has no port"),
