@@ -312,7 +312,7 @@ class GateSession:
             settled.edits += [change.path for change in changes]
 
     def _quarantine(self, tool: str, unclaimed: Sequence[tuple[Change, str]], settled: Settled) -> None:
-        """Keep what was written as a patch; in strict mode take it back, all at once: one may stand in another's way."""
+        """Keep what was written as a patch; in strict mode take it back, all at once: one may be in another's way."""
         is_strict = self.policy.mode == "strict"
         writes = [self._unclaimed(tool, change, why, is_restored=is_strict) for change, why in unclaimed]
         if not writes:
