@@ -25,7 +25,6 @@ from penstock.kernel.agent_loop import (
     clipped,
     run_agent,
 )
-from penstock.kernel.closing import end_turn
 from penstock.kernel.gated_agent import OpenGate
 from penstock.kernel.model import Model
 from penstock.kernel.tools.dispatcher import Dispatcher
@@ -83,11 +82,10 @@ class KernelAgent:
 
     async def _settle(self, dispatcher: Dispatcher, transcript: Transcript) -> None:
         """Judge what the loop left unjudged: its time was over in mid-turn."""
-        async with dispatcher.lock:
-            turn = dispatcher.session.ledger.turn
-            if turn.file_edits or turn.is_closing:
-                ended = await end_turn(dispatcher.session, dispatcher.desk)
-                transcript.observe(Flushed(ended.words(), ended.is_clean))
+        turn = dispatcher.session.ledger.turn
+        if turn.file_edits or turn.is_closing:
+            ended = await dispatcher.call("end_turn", {})
+            transcript.observe(Flushed(ended.text, not ended.is_error))
 
 
 async def _close(dispatcher: Dispatcher, model: Model) -> None:
