@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants import (
+    agent_loop,
     core,
     git,
     hooks,
@@ -29,4 +30,5 @@ PLANTED: tuple[Planted, ...] = (
     *runners_compiled.PLANTED,
     *runners_js.PLANTED,
     *mcp.PLANTED,
+    *agent_loop.PLANTED,
 )
