@@ -78,6 +78,7 @@ def test_each_test_asked_for_gets_its_own_verdict(world: RunnerWorld, situation:
     asked = stage.lay(situation)
     report = stage.run(*asked, wall_ms=HANG_WALL_MS if situation == "hang" else 60_000)
     assert tuple(outcome.test for outcome in report.outcomes) == asked, report
+    assert report.is_warm == world.is_warm, report.note
     for expected, outcome in zip(world.scenes[situation].expected, report.outcomes, strict=True):
         assert outcome.verdict in expected.verdicts, (outcome, report.note, report.output.decode())
 

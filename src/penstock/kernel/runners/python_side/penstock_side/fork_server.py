@@ -153,9 +153,9 @@ class Server:
     def _become(self, output: int, read_end: int) -> None:
         """A process of its own session that holds nothing of ours but the pipe."""
         os.setsid()
-        self._connection.close()
         os.close(read_end)
-        nothing = os.open(os.devnull, os.O_RDONLY)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, self._connection.fileno(), inheritable=False)
         os.dup2(nothing, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -50,6 +50,8 @@ class Session(unittest.TestResult):
         self._judge = Judge(tree, stage.phantoms, FAILURES)
         self._trial: Trial | None = None
         self._phase = "setup"
+        self.raised: list[tuple[BaseException, str]] = []
+        """By the phases of the present test; before Python 3.11 unittest tells of them only when all are over."""
         self._planned: list[unittest.TestCase] = []
         self._begun: set[int] = set()
 
@@ -114,6 +116,7 @@ class Session(unittest.TestResult):
         super().startTest(test)
         self._begun.add(id(test))
         self._phase = "setup"
+        self.raised.clear()
         self._watch(test)
         self._trial = Trial(self._stage, self.id_of(test))
 
@@ -126,7 +129,8 @@ class Session(unittest.TestResult):
     def _noting(self, phase: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def noted(*values: Any, **named: Any) -> Any:
             self._phase = phase
-            return original(*values, **named)
+            with _Noting(self.raised, phase):
+                return original(*values, **named)
 
         return noted
 
@@ -164,12 +168,17 @@ class Session(unittest.TestResult):
         """A part of a test ended."""
         super().addSubTest(test, subtest, err)
         if err is not None:
+            self.raised.append((err[1], "call"))
             self._fail(test, err)
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         """It was skipped."""
         super().addSkip(test, reason)
-        self._conclude(Red("skipped", "", "", clean(reason)[:400]))
+        red = Red("skipped", "", "", clean(reason)[:400])
+        if self._trial is not None:
+            self._trial.failed(red)
+        elif isinstance(test, unittest.TestCase):  # Python 3.12.1 does not start what is skipped
+            self._tell_of(test, red)
 
     def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
         """It failed as marked."""
@@ -183,10 +192,11 @@ class Session(unittest.TestResult):
 
     def _fail(self, test: unittest.TestCase, err: Any) -> None:
         _, error, tb = err
-        if self._phase == "call":
+        phase = next((phase for each, phase in self.raised if each is error), self._phase)
+        if phase == "call":
             self._conclude(self._judge.red(error, tb, self._file_of(test)))
         else:
-            self._conclude(self._judge.other(f"{self._phase}_error", error, tb))
+            self._conclude(self._judge.other(f"{phase}_error", error, tb))
 
     def _conclude(self, red: Red) -> None:
         if self._trial is not None:
@@ -207,6 +217,20 @@ class Session(unittest.TestResult):
     def _tell_of(self, test: unittest.TestCase, red: Red) -> None:
         self._begun.add(id(test))
         self._stage.pipe.tell("end", id=self.id_of(test), **red._asdict())
+
+
+class _Noting:
+    """Notes in which phase something was raised, and lets it pass."""
+
+    def __init__(self, raised: list[tuple[BaseException, str]], phase: str) -> None:
+        self._raised, self._phase = raised, phase
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, tb: Any) -> None:
+        if error is not None:
+            self._raised.append((error, self._phase))
 
 
 class _Telling:
