@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
@@ -21,7 +22,7 @@ from penstock.core.redgreen.test_id import TestId
 from penstock.kernel.launching import Launcher
 from penstock.kernel.runner import MutationOrder, MutationReport, RunOrder, RunReport, TestOutcome
 from penstock.kernel.runners.pytest_runner import PytestRunner
-from penstock.kernel.runners.python_spawn import SIDE
+from penstock.kernel.runners.python_spawn import SIDE, Heard
 from tests.contract.runner_world import launcher_for, write
 
 T = TypeVar("T")
@@ -276,6 +277,12 @@ def test_what_is_missing_is_told_from_what_is_wrong(
     assert (outcome.verdict, outcome.phantoms) == (verdict, phantoms), outcome
 
 
+def test_an_import_inside_a_test_touches_nothing(project: Project) -> None:
+    test = "from app.rates import old\ndef test_one():\n    from app.rates import new\n    assert False\n"
+    project.write(**PACKAGE, test_it=test)
+    assert project.one().verdict == "vacuous"
+
+
 def test_phantoms_can_be_used_while_the_file_is_loaded(project: Project) -> None:
     project.write(
         **PACKAGE,
@@ -365,6 +372,12 @@ def test_defects_keep_to_their_budget(project: Project) -> None:
     assert project.mutate({"app.py": "900"}).note == "nothing in these lines can be broken"
 
 
+def test_under_a_red_test_no_defect_is_planted(project: Project) -> None:
+    project.write(app="def f():\n    return 1\n", test_it="import app\ndef test_one(): assert app.f() == 2\n")
+    report = project.mutate({"app.py": "2"}, wall_ms=20_000)
+    assert (report.mutants, "not green" in report.note) == ((), True)
+
+
 def test_a_defect_that_hangs_is_noticed(project: Project) -> None:
     project.write(
         app="def f():\n    n = 0\n    while n < 3:\n        n += 1\n    return n\n",
@@ -378,6 +391,33 @@ def test_without_a_warm_runner_there_are_no_mutants(tmp_path: Path) -> None:
     project = Project(tmp_path, warm=False)
     assert "no warm runner" in project.mutate({"app.py": "1"}).note
     project.close()
+
+
+# --- what is believed -----------------------------------------------------------------------------------------------
+
+
+def ended(verdict: str) -> bytes:
+    """What the plugin writes at the end of a test."""
+    said = dict.fromkeys(("exception", "where", "message"), "")
+    record = {"t": "end", "id": of("test_one").wire, "verdict": verdict, "phantoms": [], **said}
+    return b" " + msgspec.json.encode(record) + b"\n"
+
+
+def listened(*lines: bytes) -> str:
+    heard = Heard(is_killed=False, why="", output=b"", duration_ms=1)
+    heard.listen(b"".join(lines), "nonce")
+    return heard.outcome_of(of("test_one")).verdict
+
+
+def test_a_line_without_the_nonce_is_not_believed() -> None:
+    assert listened(b"nonce" + ended("green")) == "green"
+    assert listened(b"other" + ended("green"), b"nonce {}\n", b"nonce [1\n", ended("green")) == "runner_error"
+    assert listened(b"nonce" + ended("splendid")) == "runner_error"
+
+
+def test_of_two_words_about_a_test_the_worse_counts() -> None:
+    words = [b"nonce" + ended(verdict) for verdict in ("red_assert", "green")]
+    assert {listened(*words), listened(*reversed(words))} == {"red_assert"}
 
 
 # --- inside the project's interpreter -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from tests.mutants import (
     redgreen_binding,
     runners_compiled,
     runners_js,
+    runners_python,
     shell,
     tree,
     world,
@@ -29,6 +30,7 @@ PLANTED: tuple[Planted, ...] = (
     *redgreen_binding.PLANTED,
     *runners_compiled.PLANTED,
     *runners_js.PLANTED,
+    *runners_python.PLANTED,
     *mcp.PLANTED,
     *agent_loop.PLANTED,
 )
