@@ -48,6 +48,7 @@ from penstock.shell.perform import Performer, Worlds, tickets_of
 from penstock.shell.recovery import lost_jobs
 from penstock.wire import snapshots
 from penstock.wire.agent_program import require_agent
+from penstock.wire.builtin_agent import open_builtin_agent
 from penstock.wire.ledger import ledger_input, ledger_of
 from penstock.wire.project import Project, open_project
 from penstock.wire.sealing import Sealer
@@ -313,6 +314,8 @@ def open_agent(project: Project, sandbox: ports.Sandbox, processes: ports.Proces
     """The agent that the settings name; under a gate where red-green is asked for."""
     settings = project.settings
     gates = TurnGates(settings.redgreen, files, sandbox, processes)
+    if settings.agent.kind == "kernel":
+        return open_builtin_agent(settings.agent.model, gates.open)
     inner = _program(project, sandbox, processes)
     mode, origin, _ = mode_in_force(settings.redgreen, os.environ)
     return GatedAgent(inner, gates.open) if origin != "default" and mode != "off" else inner
