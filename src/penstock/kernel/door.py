@@ -10,18 +10,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.gate import EditAsk, judge_edit, refusal_text
 from penstock.kernel.closing import end_turn
+from penstock.kernel.hooks.installing import Agent, Home, Scope, guards, settings_file
 from penstock.kernel.runs import Asked
 from penstock.kernel.tools.dispatcher import Dispatcher, settled_words
 from penstock.kernel.tree.names import BadPath, plain_parts
 
 REASON_CHARS_MAX = 400
+AGENTS: tuple[Agent, ...] = get_args(Agent)
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+UNSEEN = frozenset({("openhands", "task"), ("openhands", "delegate"), ("openhands", "workflow")})
+"""Tools whose own tools run without the hooks of who called them."""
 ASKS_FOR_A_RED = frozenset({"no_test_in_scope", "no_red", "red_stale", "not_red", "claim_unrelated"})
 
 INTRODUCTION = (
@@ -61,6 +66,7 @@ class Door:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._session = dispatcher.session
+        self._guarding = self._settings_that_guard()
 
     async def answer(self, knock: Knock) -> Reply:
         """One answer. Waits for whoever uses the session."""
@@ -77,12 +83,14 @@ class Door:
                 case "session":
                     return Reply(allow=True, reason=INTRODUCTION.format(mode=self._session.policy.mode))
                 case "config":
-                    return self._config()
+                    return self._config(knock)
 
     async def _before(self, knock: Knock) -> Reply:
         settled = self._session.settle(f"{knock.agent} before {knock.name}")
         if settled.unclaimed and self._is_strict:
             return _denied("unclaimed_write", "; ".join(settled_words(settled)))
+        if self._is_strict and (knock.agent, knock.name) in UNSEEN:
+            return _denied("unseen", f"{knock.name} works where no hook sees it: do the work yourself")
         paths = self._paths(knock)
         if not paths:
             return Reply(allow=True)
@@ -122,10 +130,20 @@ class Door:
             return Reply(allow=True, reason=end.words()[:REASON_CHARS_MAX])
         return _denied("turn", end.words())
 
-    def _config(self) -> Reply:
-        if self._is_strict:
-            return _denied("config", "the settings of the agent stay as they are while Penstock guards this repository")
+    def _config(self, knock: Knock) -> Reply:
+        """Settings of the agent changed: its hooks must still be in those that had them."""
+        lost = [str(path) for agent, path in self._guarding if not guards(agent, path, self._home)]
+        if lost and self._is_strict:
+            return _denied("config", f"{', '.join(lost)}: the hooks of Penstock are no more in it; put them back")
         return Reply(allow=True)
+
+    @property
+    def _home(self) -> Home:
+        return Home(top=self._session.world.launcher.top, user=Path.home(), environ=os.environ)
+
+    def _settings_that_guard(self) -> tuple[tuple[Agent, Path], ...]:
+        places = [(agent, settings_file(agent, scope, self._home)) for agent in AGENTS for scope in SCOPES]
+        return tuple((agent, path) for agent, path in places if path.exists() and guards(agent, path, self._home))
 
     @property
     def _is_strict(self) -> bool:

@@ -48,6 +48,8 @@ from penstock.wire.project import find_settings
 from penstock.wire.runners import Runners, keeper_command, runners_of, why_not_strict
 
 READY_S_MAX = 120
+AGENT_SETTINGS = (".claude/**", ".codex/**", ".cursor/**", ".openhands/**", ".mcp.json")
+"""Who changes these while a gate is there could take its hooks out."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ def policy_in_force(directory: Path, environ: Mapping[str, str] = os.environ) ->
     if fault is not None:
         problem = Problem(file="environment", line=0, field=VARIABLE, message=fault[0], fix=fault[1])
         raise BadInput([problem])
-    return Mode(msgspec.structs.replace(settings.policy, mode=mode), origin)
+    files = settings.policy.files
+    files = msgspec.structs.replace(files, protected=(*files.protected, *AGENT_SETTINGS))
+    return Mode(msgspec.structs.replace(settings.policy, mode=mode, files=files), origin)
 
 
 # --- the daemon's side ----------------------------------------------------------------------------------------------

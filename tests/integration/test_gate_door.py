@@ -1,0 +1,192 @@
+"""The door for hooked agents, over a real socket: what is announced is judged before, what was written after."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.core.redgreen.policy import Mode
+from penstock.kernel.daemon import Daemon, listen
+from tests.integration.gate_world import MONEY, TEST_MONEY, Gate, open_gate, run
+from tests.integration.plain_runner import PlainRunner
+
+THIRD = f"{TEST_MONEY}\n\ndef test_third():\n    assert money.third(9) == 3\n"
+WITH_THIRD = f"{MONEY}\n\ndef third(amount):\n    return amount / 3\n"
+
+
+class Visitor:
+    """A hook: one connection a question, as real ones do."""
+
+    def __init__(self, gate: Gate, socket: Path) -> None:
+        self.gate, self._socket = gate, socket
+
+    async def raw(self, line: bytes) -> dict[str, Any]:
+        reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        writer.write(line + b"\n")
+        answer = await reader.readline()
+        writer.close()
+        decoded: dict[str, Any] = msgspec.json.decode(answer)
+        return decoded
+
+    async def ask(self, op: str, tool: str = "other", *paths: str, **more: Any) -> dict[str, Any]:
+        edits = [{"path": path, "kind": "write", "content": ""} for path in paths]
+        fields = {"v": 1, "op": op, "agent": "claude", "tool": tool, "name": tool, "cwd": str(self.gate.top)}
+        return await self.raw(msgspec.json.encode({**fields, "edits": edits, **more}))
+
+
+@contextlib.asynccontextmanager
+async def door(directory: Path, mode: Mode = "strict") -> AsyncIterator[Visitor]:
+    gate = await open_gate(directory, mode=mode, runner=PlainRunner(directory / "tree"))
+    socket = directory / "gate.sock"
+    async with Daemon(gate.dispatcher).answering(listen(socket)):
+        yield Visitor(gate, socket)
+    await gate.close()
+
+
+def test_an_edit_that_nothing_asks_for_is_denied_before_it_is_made(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            answer = await visitor.ask("before", "edit", "app/money.py")
+            assert (answer["allow"], answer["code"]) == (False, "no_test_in_scope")
+            whole = await visitor.ask("before", "edit", str(visitor.gate.top / "app/money.py"))
+            assert whole["allow"] is False
+            assert len(answer["reason"]) <= 400
+
+    run(story())
+
+
+def test_tests_that_were_written_are_run_when_an_edit_asks_for_a_red(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            top = visitor.gate.top
+            (top / "tests/test_money.py").write_text(THIRD)
+            assert (await visitor.ask("after", "write", "tests/test_money.py"))["allow"]
+            assert (await visitor.ask("before", "edit", "app/money.py"))["allow"]
+            (top / "app/money.py").write_text(WITH_THIRD)
+            assert (await visitor.ask("after", "edit", "app/money.py"))["allow"]
+            assert (await visitor.ask("stop"))["allow"]
+            assert visitor.gate.session.ledger.counts.pairs == 1
+            assert visitor.gate.text("app/money.py") == WITH_THIRD
+
+    run(story())
+
+
+def test_what_a_shell_wrote_is_taken_back_and_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            assert (await visitor.ask("before", "shell", command="sed -i s/2/3/ app/money.py"))["allow"]
+            (visitor.gate.top / "app/money.py").write_text("x = 1\n")
+            answer = await visitor.ask("after", "shell")
+            assert (answer["allow"], answer["code"]) == (False, "unclaimed_write")
+            assert visitor.gate.text("app/money.py") == MONEY
+
+    run(story())
+
+
+@pytest.mark.parametrize("op", ["before", "stop", "batch"])
+def test_what_was_written_behind_its_back_is_seen_at_the_next_question(tmp_path: Path, op: str) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            (visitor.gate.top / "app/late.py").write_text("x = 1\n")
+            assert (await visitor.ask(op, "shell"))["allow"] is False
+            assert not (visitor.gate.top / "app/late.py").exists()
+
+    run(story())
+
+
+def test_a_turn_that_breaks_a_test_may_not_stop(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            top = visitor.gate.top
+            (top / "tests/test_money.py").write_text(THIRD)
+            await visitor.ask("before", "edit", "app/money.py")
+            (top / "app/money.py").write_text(WITH_THIRD.replace("amount * 2", "amount * 3"))
+            await visitor.ask("after", "edit", "app/money.py")
+            answer = await visitor.ask("stop")
+            assert (answer["allow"], answer["code"]) == (False, "turn")
+            assert "test_double" in answer["reason"]
+            assert visitor.gate.text("app/money.py") == MONEY
+            assert (await visitor.ask("stop"))["allow"]
+
+    run(story())
+
+
+def test_warn_mode_says_it_and_lets_it_through(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path, "warn") as visitor:
+            answer = await visitor.ask("before", "edit", "app/money.py")
+            assert answer["allow"] and "refused (no_test_in_scope)" in answer["reason"]
+            (visitor.gate.top / "app/money.py").write_text("x = 1\n")
+            assert (await visitor.ask("after", "edit", "app/money.py"))["allow"]
+            assert visitor.gate.text("app/money.py") == "x = 1\n"
+            assert visitor.gate.session.seal().violations == 1
+
+    run(story())
+
+
+def test_files_outside_are_none_of_the_gates(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            assert (await visitor.ask("before", "write", str(tmp_path / "elsewhere.py"), "/etc/passwd"))["allow"]
+
+    run(story())
+
+
+def test_a_link_to_a_directory_of_the_tree_does_not_hide_a_file(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            (tmp_path / "way").symlink_to(visitor.gate.top / "app")
+            assert (await visitor.ask("before", "edit", str(tmp_path / "way/money.py")))["allow"] is False
+
+    run(story())
+
+
+def test_a_tool_whose_tools_no_hook_sees_is_denied(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            answer = await visitor.ask("before", "other", agent="openhands", name="delegate")
+            assert answer["allow"] is False
+            assert (await visitor.ask("before", "other", agent="openhands", name="think"))["allow"]
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"{", "bad_request"),
+        (b"[]", "bad_request"),
+        (b'{"v":2,"op":"stop"}', "version"),
+        (b'{"op":"stop"}', "version"),
+        (b'{"v":1,"op":"nothing"}', "bad_request"),
+        (b'{"v":1,"op":"before","edits":7}', "bad_request"),
+        (b"\xff\xfe", "bad_request"),
+    ],
+)
+def test_what_is_no_question_is_denied_and_the_gate_goes_on(tmp_path: Path, line: bytes, code: str) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            answer = await visitor.raw(line)
+            assert (answer["allow"], answer["code"]) == (False, code)
+            assert (await visitor.ask("session"))["allow"]
+
+    run(story())
+
+
+def test_programs_call_tools_at_the_same_door(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            arguments = {"path": "app/money.py", "content": "x = 1\n"}
+            call = {"v": 1, "op": "call", "tool": "write_file", "arguments": arguments}
+            answer = await visitor.raw(msgspec.json.encode(call))
+            assert answer["is_error"] and "no_test_in_scope" in answer["text"]
+            said = await visitor.raw(b'{"v":1,"op":"status"}')
+            assert (said["mode"], said["turn"], said["counts"]["refusals"]) == ("strict", 1, 1)
+
+    run(story())
