@@ -20,11 +20,14 @@ NUMBER = re.compile(r"[-+]?[0-9]{1,17}\.[0-9]{1,17}")
 WORDS: dict[str, object] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
-def read_yaml(text: str, file: str, first_line: int = 1) -> Document:
-    """The document of a YAML text that is one mapping. Raises `Unreadable` naming the line."""
+def read_yaml(text: str, file: str, first_line: int = 1, list_key: str = "") -> Document:
+    """The document of a YAML text that is one mapping. Raises `Unreadable` naming the line.
+
+    With `list_key` it may be one list too, which is taken for what stands under that key.
+    """
     try:
         events = yaml.parse(text, Loader=LOADER)
-        return Composer(events, file, first_line).document()
+        return Composer(events, file, first_line).document(list_key)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + first_line if error.problem_mark else 0
         raise Unreadable(f"is not YAML: {error.problem or error.context}", line) from None
@@ -40,7 +43,7 @@ class Composer:
         self.lines: dict[Path, int] = {}
         self.twice: list[tuple[Path, int]] = []
 
-    def document(self) -> Document:
+    def document(self, list_key: str = "") -> Document:
         value: object = None
         documents = 0
         for event in self.events:
@@ -51,6 +54,10 @@ class Composer:
                 value = self._node(next(self.events), ())
         if value is None:
             value = {}
+        if isinstance(value, list) and list_key:
+            value = {list_key: value}
+            self.lines = {(list_key, *path): line for path, line in self.lines.items()}
+            self.twice = [((list_key, *path), line) for path, line in self.twice]
         if not isinstance(value, dict):
             raise Unreadable("must be `key: value` lines", self.first_line)
         return Document(self.file, value, self.lines, tuple(self.twice))

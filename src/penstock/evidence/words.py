@@ -36,6 +36,11 @@ def duration(ms: int) -> str:
     return f"{minutes // 60}\u00a0h\u00a0{minutes % 60:02}\u00a0min"
 
 
+def brief(ms: int) -> str:
+    """`35 ms`, and from a second on as `duration` has it."""
+    return f"{ms} ms" if ms < 1_000 else duration(ms)
+
+
 def counted(number: int, word: str) -> str:
     """`1 turn`, `2 turns`."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"

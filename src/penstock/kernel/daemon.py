@@ -130,6 +130,7 @@ def listen(path: Path) -> socket.socket:
     try:
         is_linux = os.path.isdir("/proc/self/fd")
         listener.bind(f"/proc/self/fd/{folder}/{path.name}" if is_linux else str(path))
+        listener.listen()  # whoever is told that the gate is ready is not turned away while its server starts
     except OSError:
         listener.close()
         raise

@@ -9,11 +9,13 @@ from penstock.core.policy import Frozen
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.ledger import Ledger
 from penstock.core.redgreen.test_id import TestId
-from penstock.core.redgreen.verdicts import PASSING, RED
+from penstock.core.redgreen.verdicts import PASSING, RED, RunVerdict
 
 V = TypeVar("V")
 
 Dot = Literal["red", "green", "pending", "vacuous", "flaky"]
+DOTS: dict[Dot, str] = {"red": "●", "green": "◉", "pending": "○", "vacuous": "◌", "flaky": "◐"}
+"""Told apart without colour, and always with their word beside them."""
 
 
 class Pair(Frozen):
@@ -26,6 +28,20 @@ class Pair(Frozen):
     is_weak: bool = False
     survivors: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+
+
+class PlanLine(Frozen):
+    """One step of a plan and how far it is. `number` counts from 1; `verdict`: what its test said last."""
+
+    number: int
+    dot: Dot
+    text: str
+    test: TestId | None = None
+    test_file_path: str = ""
+    verdict: RunVerdict | None = None
+
+    def __str__(self) -> str:
+        return f"{DOTS[self.dot]} {self.dot:<8}{self.number}. {self.text}"
 
 
 def pair_red_green(records: Iterable[e.RedGreenRecord]) -> tuple[Pair, ...]:
@@ -85,6 +101,21 @@ def dot_of(ledger: Ledger, step: e.PlanStep) -> Dot:
     if verdict in ("vacuous", "flaky"):
         return verdict
     return "pending"
+
+
+def plan_of(ledger: Ledger) -> tuple[PlanLine, ...]:
+    """The plan in force, step by step."""
+    return tuple(
+        PlanLine(
+            number=number,
+            dot=dot_of(ledger, step),
+            text=step.text,
+            test=step.test,
+            test_file_path=step.test_file_path,
+            verdict=ledger.verdict(step.test) if step.test else None,
+        )
+        for number, step in enumerate(ledger.plan, 1)
+    )
 
 
 def plan_problems(steps: tuple[e.PlanStep, ...]) -> tuple[str, ...]:

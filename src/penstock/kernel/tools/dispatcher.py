@@ -15,7 +15,7 @@ import msgspec
 
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.gate import refusal_text
-from penstock.core.redgreen.pairs import Dot, dot_of, plan_problems
+from penstock.core.redgreen.pairs import plan_of, plan_problems
 from penstock.core.redgreen.test_id import TestId, spell
 from penstock.core.redgreen.verdicts import PASSING, REASONS, RED
 from penstock.kernel import refactoring
@@ -200,15 +200,18 @@ class Dispatcher:
         return Answer(f"claimed {spell(test)} for {', '.join(verdict.targets)}{basis}")
 
     async def _plan(self, taken: a.Plan) -> Answer:
-        steps = tuple([await self._step(step) for step in taken.steps])
+        steps = tuple([self._step(number, step) for number, step in enumerate(taken.steps, 1)])
         problems = plan_problems(steps)
         if problems:
             return Answer("\n".join(problems), is_error=True)
         self.session.append(e.PlanSubmitted(steps=steps))
         return Answer("\n".join(plan_lines(self.session)), data={"steps": len(steps)})
 
-    async def _step(self, step: a.Step) -> e.PlanStep:
-        test = self.names.named(step.test_id, step.test_file_path) if step.test_id is not None else None
+    def _step(self, number: int, step: a.Step) -> e.PlanStep:
+        try:
+            test = self.names.named(step.test_id, step.test_file_path) if step.test_id is not None else None
+        except UnknownTest as wrong:
+            raise UnknownTest(f"step {number}: {wrong}") from wrong
         return e.PlanStep(text=step.text, test=test, test_file_path=step.test_file_path)
 
     async def _enter_refactor(self, taken: a.Nothing) -> Answer:
@@ -284,13 +287,9 @@ def turn_data(end: TurnEnd) -> dict[str, Any]:
     }
 
 
-DOTS: dict[Dot, str] = {"red": "●", "green": "●", "pending": "○", "vacuous": "◌", "flaky": "◐"}
-
-
 def plan_lines(session: GateSession) -> Sequence[str]:
     """The plan with one dot per step."""
-    ledger = session.ledger
-    return [f"{DOTS[dot_of(ledger, s)]} {dot_of(ledger, s):<8}{n}. {s.text}" for n, s in enumerate(ledger.plan, 1)]
+    return [str(line) for line in plan_of(session.ledger)]
 
 
 def _middle(text: str, most: int) -> str:
