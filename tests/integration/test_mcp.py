@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -575,13 +576,29 @@ def test_all_doors_lead_to_one_gate(repository: Path) -> None:
 
     async def main() -> None:
         child = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=environment, cwd=repository)
-        async with Client(child) as one, Client(child) as other:
-            await one.call_tool("write_file", {"path": "tests/test_triple.py", "content": TEST_TRIPLE})
+        async with Client(child) as one, AsyncExitStack() as opened:
+            made = await one.call_tool("write_file", {"path": "tests/test_triple.py", "content": TEST_TRIPLE})
+            assert text_of(made) == "done: tests/test_triple.py"
             seen = await one.call_tool("run_tests", {"tests": ["tests/test_triple.py"]})
+            other = await opened.enter_async_context(Client(child))
             refused = await other.call_tool("edit_file", {**EDIT, "test": "tests/test_money.py::test_half"})
             edited = await other.call_tool("edit_file", {**EDIT, "new": "amount * 0.5"})
         assert ": red_" in text_of(seen) and refused.is_error and not edited.is_error, text_of(edited)
         assert text_of(edited).endswith("(for tests/test_triple.py::test_triple)")
+
+    run(main())
+
+
+def test_a_gate_that_does_not_start_is_told_by_the_first_call(repository: Path) -> None:
+    shutil.rmtree(repository / "tests")
+    environment = {**os.environ, "PENSTOCK_RED_GREEN": "strict"}
+
+    async def main() -> None:
+        child = StdioServerParameters(command=COMMAND[0], args=list(COMMAND[1:]), env=environment, cwd=repository)
+        async with Client(child) as client:
+            assert len((await client.list_tools()).tools) == len(TOOLS)
+            answer = await client.call_tool("list_files", {})
+        assert answer.is_error and "strict red-green needs a test that can be collected" in text_of(answer)
 
     run(main())
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from penstock.kernel.mcp_server import Call
-    from penstock.kernel.tools.dispatcher import Answer
 
 LOOPBACK = "127.0.0.1"
 
@@ -73,17 +72,21 @@ def _stdio() -> int:
     import asyncio
     import signal
 
+    from penstock.cli.main import here
     from penstock.kernel.mcp_server import serve_stdio
+    from penstock.wire.mcp import serve_tools
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a thread waits for input, and no exception would wake it
-    asyncio.run(_served(serve_stdio))
+    asyncio.run(serve_tools(here(), serve_stdio))
     return 0
 
 
 def _http(host: str, port: int, hosts: tuple[str, ...], origins: tuple[str, ...], token: str | None) -> int:
     import asyncio
 
+    from penstock.cli.main import here
     from penstock.kernel.mcp_http import serve_http
+    from penstock.wire.mcp import serve_tools
 
     async def serve(call: Call) -> None:
         await serve_http(call, host, port, hosts, origins, token, tell)
@@ -91,23 +94,5 @@ def _http(host: str, port: int, hosts: tuple[str, ...], origins: tuple[str, ...]
     def tell(url: str) -> None:
         click.echo(f"serving {url}" + ("" if token else "; no token: any user of this machine can call it"), err=True)
 
-    asyncio.run(_served(serve))
+    asyncio.run(serve_tools(here(), serve))
     return 0
-
-
-async def _served(serve: Callable[[Call], Awaitable[None]]) -> None:
-    """Serve with a connection of its own for each call: a call that is given up hangs up, and disturbs no other."""
-    from penstock.cli.main import here
-    from penstock.wire.gate import connect
-
-    directory = here()
-
-    async def call(tool: str, arguments: Mapping[str, Any]) -> Answer:
-        gate = await connect(directory)
-        try:
-            return await gate.call(tool, arguments)
-        finally:
-            await gate.close()
-
-    await (await connect(directory)).close()
-    await serve(call)
