@@ -149,6 +149,14 @@ def scenes_of(d: Dialect) -> dict[Situation, Scene]:
             (d.id("two", path=other), "red_missing_target"),
             (d.id("no such title", path=other), "not_run"),
         ),
+        "vacuous": scene(
+            {
+                other: f"{d.head}\n{d.bring('rate', absent)}\n"
+                "test('one', () => { throw new Error('rate') })\ntest('two', () => { rate() })\n"
+            },
+            (d.id("one", path=other), "vacuous"),
+            (d.id("two", path=other), "red_missing_target"),
+        ),
         "skip": scene(
             d.tests("test.skip('one', () => { throw 1 })", "test.todo('two')"),
             (d.id("one"), "skipped"),

@@ -123,6 +123,19 @@ def test_the_place_and_the_target_of_a_red_are_named(name: str, tmp_path: Path) 
     assert [(o.exception, o.where) for o in report.outcomes] == [("RangeError", f"{dialect.source_file}:{line}")]
 
 
+@pytest.mark.parametrize("name", ["vitest-cold", "vitest-warm", "jest", "node"])
+def test_what_a_test_prints_is_in_the_output_of_its_own_run(name: str, tmp_path: Path) -> None:
+    bench, dialect = Bench(tmp_path, name), DIALECTS.get(name, VITEST)
+    bench.write(dialect.tests("test('a', () => { console.log('aloud') })", "test('b', () => {})"))
+
+    async def steps(runner: Runner) -> list[RunReport]:
+        return [await runner.run(RunOrder(tests=(dialect.id(title),))) for title in ("a", "b")]
+
+    loud, silent = bench.use(steps)
+    assert b"aloud" in loud.output
+    assert b"aloud" not in silent.output
+
+
 def test_a_project_without_the_runner_is_no_ones_red(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "vitest-cold")
     asked = bench.lay()
@@ -147,7 +160,7 @@ def test_ten_flips_of_one_size_in_one_second_give_no_stale_verdict(tmp_path: Pat
             (bench.top / path).write_text(source.replace(right, wrong) if turn % 2 else source)
             os.utime(bench.top / path, (1_700_000_000, 1_700_000_000))
             report = await runner.run(RunOrder(tests=(first,)))
-            seen.append((verdicts(report)[0], report.is_warm))
+            seen.append((verdicts(report)[0], report.note == ""))
         return seen
 
     expected = [("red_assert" if turn % 2 else "green", turn > 0) for turn in range(10)]
@@ -171,7 +184,8 @@ def test_the_server_is_started_anew_when_its_basis_changes(tmp_path: Path) -> No
         return [*reports, await runner.run(RunOrder(tests=(first,)))]
 
     reports = bench.use(steps)
-    assert [report.is_warm for report in reports] == [False, False, True, False]
+    anew = "the server was started anew"
+    assert [report.note for report in reports] == ["the server was started", anew, "", anew]
     assert [verdicts(report) for report in reports] == [["green"]] * 3 + [["collect_error"]]
 
 
@@ -187,7 +201,7 @@ def test_a_hung_run_ends_the_server_and_the_next_one_is_served(tmp_path: Path) -
     reports = bench.use(steps)
     assert [verdicts(report) for report in reports] == [["green"], ["timeout"], ["green"]]
     assert reports[1].duration_ms < 2_500
-    assert not reports[2].is_warm
+    assert reports[2].note == "the server was started"
 
 
 def test_a_server_that_was_killed_is_missed_and_replaced(tmp_path: Path) -> None:
@@ -203,7 +217,7 @@ def test_a_server_that_was_killed_is_missed_and_replaced(tmp_path: Path) -> None
         return [await runner.run(RunOrder(tests=(first,))), await runner.run(RunOrder(tests=(first,)))]
 
     dead, replaced = bench.use(steps)
-    assert (verdicts(dead), dead.is_warm) == (["green"], False)
+    assert verdicts(dead) == ["green"]
     assert dead.note
     assert verdicts(replaced) == ["green"]
 
@@ -228,7 +242,7 @@ def test_no_worker_holds_the_socket_however_high_its_number(tmp_path: Path) -> N
         for fd in taken:
             os.close(fd)
     assert verdicts(report) == ["red_assert", "green", "not_run"]
-    assert not report.note.startswith("cold")
+    assert report.is_warm
 
 
 # --- the packages ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ last word; where two tests share a name, the worse of theirs. Who has no word wa
 
 Here a red by a missing target is read from the error's text: the module that cannot be found, or the name that is
 `undefined` where it is called. It counts only if this tree really lacks it, and, where the whole file could not be
-loaded, only for a title that the file has.
+loaded, only for a title that the file has, and a test that can come to speak of what is missing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,17 @@ import msgspec
 from penstock.core.policy import Frozen
 from penstock.core.redgreen.test_id import BadTestId, RunnerName, TestId, canonical_path
 from penstock.core.redgreen.verdicts import RunVerdict
-from penstock.kernel.runner import MESSAGE_CHARS_MAX, TestOutcome
-from penstock.kernel.runners.javascript_modules import Binding, bindings_in, lacks, place_of, read_text, resolve
+from penstock.kernel.runner import MESSAGE_CHARS_MAX, OUTPUT_BYTES_MAX, TestOutcome
+from penstock.kernel.runners.javascript_modules import (
+    Binding,
+    bindings_in,
+    lacks,
+    place_of,
+    read_text,
+    resolve,
+    specifiers_in,
+)
+from penstock.kernel.runners.javascript_touch import touches
 
 Phase = Literal["setup", "call", "teardown"]
 State = Literal["passed", "failed", "skipped", "cancelled", "flaky", "pending"]
@@ -102,13 +111,19 @@ class StrayTold(Frozen, tag_field="t", tag="stray"):
     crashed: bool = False
 
 
+class OutputTold(Frozen, tag_field="t", tag="output"):
+    """What a test printed, where the runner keeps it from the output of its process."""
+
+    text: str
+
+
 class EndTold(Frozen, tag_field="t", tag="end"):
     """The run is over; `note`: the runner itself failed."""
 
     note: str = ""
 
 
-Told = Hello | TestTold | SuiteTold | FileTold | StrayTold | EndTold
+Told = Hello | TestTold | SuiteTold | FileTold | StrayTold | OutputTold | EndTold
 
 _decode = msgspec.json.Decoder(Told).decode
 
@@ -245,6 +260,7 @@ class Reading:
     suites: dict[str, list[SuiteTold]] = field(default_factory=dict)
     files: dict[str, FileTold] = field(default_factory=dict)
     strays: list[StrayTold] = field(default_factory=list)
+    output: bytearray = field(default_factory=bytearray)
     has_begun: bool = False
     end: EndTold | None = None
 
@@ -261,6 +277,9 @@ class Reading:
                 self.files.setdefault(self.tree.relative(told.file), told)
             case StrayTold():
                 self.strays.append(told)
+            case OutputTold():
+                self.output += told.text.encode("utf-8", "replace")
+                del self.output[:-OUTPUT_BYTES_MAX]
             case EndTold():
                 self.end = told
             case _:
@@ -357,14 +376,27 @@ class Reading:
             return self._named(test, "crash", told.errors)
         error = told.errors[0] if told.errors else Wrong(name="Error", message="", stack="", assertion=False)
         if phantoms := missing_targets(self.tree, error, test.path):
-            verdict: RunVerdict = "red_missing_target" if self._has_title(test) else "not_run"
-            return self._named(test, verdict, told.errors, 0, phantoms if verdict != "not_run" else ())
+            verdict = self._without_target(test, error, phantoms)
+            return self._named(test, verdict, told.errors, 0, phantoms if verdict == "red_missing_target" else ())
         return self._named(test, "syntax_error" if is_syntax(error) else "collect_error", told.errors)
 
-    def _has_title(self, test: TestId) -> bool:
-        """Whether the text of the file has the title; a row's is put together when it runs."""
-        text = read_text(self.tree.top / test.path).replace("\\", "")
-        return ".each" in text or all(title.replace("\\", "") in text for title in test.chain)
+    def _without_target(self, test: TestId, error: Wrong, phantoms: tuple[str, ...]) -> RunVerdict:
+        """What a test is whose file cannot be loaded for want of a target: red if it asks for that."""
+        source = read_text(self.tree.top / test.path)
+        if not _has_titles(source, test.chain):
+            return "not_run"
+        names = self._names_of(test.path, source, error, phantoms)
+        return "red_missing_target" if names is None or touches(source, test.chain, names) else "vacuous"
+
+    def _names_of(self, path: str, source: str, error: Wrong, phantoms: tuple[str, ...]) -> set[str] | None:
+        """The names under which the test's file would have had what is missing; None: it is another that lacks it."""
+        stems = {os.path.splitext(phantom)[0] for phantom in phantoms}
+        here = [each for each in specifiers_in(source) if os.path.splitext(place_of(path, each))[0] in stems]
+        if not here:
+            return None
+        export = _NO_EXPORT.search(error.message)
+        bound = [each for each in bindings_in(source) if each.specifier in here]
+        return {each.local for each in bound if export is None or each.imported == export[2]}
 
     def _named(
         self,
@@ -396,6 +428,12 @@ class Reading:
                 lines = ", ".join(str(each.line) for each in told)
                 why.setdefault(path, f"{len(told)} tests are called {' > '.join(chain)!r} (lines {lines})")
         return why
+
+
+def _has_titles(source: str, chain: tuple[str, ...]) -> bool:
+    """Whether the text of the file has the titles; a row's is put together when it runs."""
+    text = source.replace("\\", "")
+    return ".each" in text or all(title.replace("\\", "") in text for title in chain)
 
 
 def is_syntax(error: Wrong) -> bool:

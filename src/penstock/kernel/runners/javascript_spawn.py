@@ -131,7 +131,7 @@ class JavaScriptRunner:
             reading.take(told)
         timed_out = ran.end.outcome == "timeout"
         failure = "" if timed_out else failure_of(reading, ran.end.message, ran.stderr)
-        return Heard(reading, ran.stdout + ran.stderr, timed_out, failure)
+        return Heard(reading, bytes(reading.output) + ran.stdout + ran.stderr, timed_out, failure)
 
     def _reading(self) -> Reading:
         return Reading(self.runner, Tree(self._launcher.top, self._launcher.root))

@@ -84,7 +84,6 @@ class WarmVitestRunner(VitestRunner):
             await self._stop()
             return None, "the configuration names a global set-up, which a server would run only once"
         why = await self._prepare(basis)
-        is_warm = not why
         if self._served is None:
             return None, why
         nonce, reading = make_nonce(), self._reading()
@@ -93,12 +92,13 @@ class WarmVitestRunner(VitestRunner):
             await asyncio.wait_for(_listen(self._served, nonce, line, reading), wall_ms / 1_000)
         except TimeoutError:
             await self._stop()
-            return Heard(reading, timed_out=True, is_warm=is_warm, note=why), ""
+            return Heard(reading, bytes(reading.output), timed_out=True, is_warm=True, note=why), ""
         except (OSError, ValueError) as error:
             said = self._served.said().decode(errors="replace").strip()
             await self._stop()
             return None, f"the server ended: {error!r} {said[-200:]}"
-        return Heard(reading, self._served.said(), failure=failure_of(reading, "", b""), is_warm=is_warm, note=why), ""
+        failure = failure_of(reading, "", b"")
+        return Heard(reading, bytes(reading.output), failure=failure, is_warm=True, note=why), ""
 
     async def _prepare(self, basis: bytes) -> str:
         """Have a server that was started on this basis; not empty: there was none."""

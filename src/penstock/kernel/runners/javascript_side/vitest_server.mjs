@@ -104,6 +104,10 @@ class Reporter {
     else current.tell({ t: 'file', file: module.moduleId, errors: allPlain(errors), crashed: false })
   }
 
+  onUserConsoleLog(log) {
+    current.tell({ t: 'output', text: log.content })
+  }
+
   onTestRunEnd(modules, strays) {
     const unfinished = modules.filter(module => ['queued', 'pending'].includes(module.state()))
     for (const module of unfinished) current.tell({ t: 'file', file: module.moduleId, errors: [], crashed: true })
