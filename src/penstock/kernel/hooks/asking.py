@@ -8,6 +8,7 @@ deadline is an alarm, so that nothing it waits for (stdin, the socket, a full pi
 from __future__ import annotations
 
 import os
+import sys
 
 from penstock.kernel.hooks import gate_socket, json_text
 from penstock.kernel.hooks.contracts.call import DEADLINE_MS, PAYLOAD_MS, Answer, GateCall, NotUnderstood, Said
@@ -50,13 +51,23 @@ def answer_of(call: GateCall, environ: Mapping[str, str]) -> Answer:
     named = (environ.get(name) for name in PROJECT_VARIABLES)
     place = next((project for project in named if project), call.cwd)
     try:
-        line = gate_socket.ask(gate_socket.gate_address(place, environ), json_text.line_of(call.request()))
+        address = gate_socket.gate_address(place, environ)
+        if call.op == "session" and not environ.get(gate_socket.VARIABLE) and not gate_socket.is_listening(address):
+            _start_gate(place, environ)
+        line = gate_socket.ask(address, json_text.line_of(call.request()))
     except (OSError, gate_socket.NoGate) as error:
         return _silence(f"the gate does not answer ({getattr(error, 'strerror', None) or error})")
     try:
         return _understood(json_text.object_of(line))
     except (ValueError, NotUnderstood) as error:
         return _silence(f"the gate's answer is not understood ({error})")
+
+
+def _start_gate(place: str, environ: Mapping[str, str]) -> None:
+    """Start the gate of the working tree around `place`, and wait until it listens. Its words are not for the agent."""
+    nowhere = ((os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2))
+    words = [sys.executable, "-m", "penstock.cli", "-C", place, "gate", "start"]
+    os.waitpid(os.posix_spawn(sys.executable, words, environ, file_actions=nowhere), 0)
 
 
 def set_deadline(after_ms: int) -> None:

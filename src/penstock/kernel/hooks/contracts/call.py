@@ -22,11 +22,12 @@ DEADLINE_MS = {
     "after": 60_000,
     "batch": 280_000,
     "stop": 280_000,
-    "session": 5_000,
+    "session": 60_000,
     "config": 5_000,
 }
 """How long a hook waits for the gate; then it refuses. The gate runs tests that were just written before an edit, and
-those of the turn after a batch and at its end; where no gate listens, the refusal is immediate."""
+those of the turn after a batch and at its end. Where no gate listens, a session that begins starts one; everything else
+is refused at once."""
 GRACE_S = 10
 """An agent kills its hook that much later, and goes on as if it had allowed: our own deadline has to come first."""
 
