@@ -12,7 +12,7 @@ USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
             $(shell $(python) -c '$(USABLE)' 2>/dev/null && echo $(python))))
 
-.PHONY: help setup demo test check fix crash mutants bench lock clean
+.PHONY: help setup demo test check fix crash bypass replay mutants bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -34,6 +34,7 @@ demo: setup ## run the main job on the small bundled repository
 
 test: setup ## pass every check and every test
 	tools/system-packages
+	tools/javascript-packages
 	@$(MAKE) check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -49,6 +50,12 @@ fix: setup ## repair what ruff can repair
 
 crash: setup ## kill a run at every step, and see it continue
 	$(BIN)/python -m tests.crash
+
+bypass: setup ## try every known way round the red-green gate
+	$(BIN)/python -m tests.bypass
+
+replay: setup ## replay a test-driven history, and count what was refused of it
+	$(BIN)/python -m tests.replay
 
 mutants: setup ## break the code on purpose, and see the tests notice
 	$(BIN)/python -m tests.mutants
