@@ -22,6 +22,19 @@ SPEAKS_OF_RUNNER = re.compile(
     rb"pytest|unittest\b|PENSTOCK_|penstock_side|\bos\._exit\b|\bsettrace\b|sys\.monitoring|\bgc\.get_|/proc/"
 )
 """What production code says that has business with whoever runs it."""
+SPEAKS_OF_WATCHING = re.compile(
+    rb"gettrace|settrace|getprofile|setprofile|f_trace|sys\.monitoring|PENSTOCK_|penstock_side"
+)
+"""What a test says that looks whether it is watched."""
+RUNS_TESTS = (
+    "bin/python*",
+    "pyvenv.cfg",
+    "lib/*/site-packages/*.pth",
+    "lib/*/site-packages/*customize.py",
+    "lib/*/site-packages/*pytest/**/*.py",
+    "lib/*/site-packages/pluggy/*.py",
+)
+"""What in the tree's own environment could play the runner. Nobody guards it: agents may install things."""
 NAMED_MAX = 3
 
 
@@ -29,13 +42,21 @@ def weaknesses(session: GateSession, test: TestId) -> tuple[str, ...]:
     """Everything that makes the pair of `test` weak, each in words."""
     life = session.ledger.tests[test]
     paths = tuple(dict.fromkeys(edit.path for edit in life.open_edits))
-    return (*_unheard(session), *_thinned(session), *(why for path in paths for why in _of_file(session, path)))
+    return (
+        *_unheard(session),
+        *_thinned(session),
+        *_of_test(session, test),
+        *_of_environment(session, test),
+        *(why for path in paths for why in _of_file(session, path)),
+    )
 
 
 def _unheard(session: GateSession) -> Iterator[str]:
     names = [spell(test) for test in session.ledger.turn.unheard]
     if names:
         yield f"not run to their end: {_some(names)}"
+    if session.ledger.turn.disturbed:
+        yield f"written while the tests ran: {_some(list(session.ledger.turn.disturbed))}"
 
 
 def _thinned(session: GateSession) -> Iterator[str]:
@@ -48,6 +69,22 @@ def _thinned(session: GateSession) -> Iterator[str]:
     others = [name for name in changed if name not in proven]
     if others:
         yield f"tests changed beside it: {_some(others)}"
+
+
+def _of_test(session: GateSession, test: TestId) -> Iterator[str]:
+    source = _now(session, test.path)
+    if source is not None and SPEAKS_OF_WATCHING.search(source):
+        yield f"{test.path} looks whether it is watched"
+
+
+def _of_environment(session: GateSession, test: TestId) -> Iterator[str]:
+    """Only the system sets the time of change, so what is older than the session is what it was then."""
+    opened_ms = next(iter(session.world.log.read())).at_ms
+    top = session.world.launcher.top
+    found = (path for glob in RUNS_TESTS for path in (top / ".venv").glob(glob)) if test.path.endswith(".py") else ()
+    names = [str(path.relative_to(top)) for path in found if path.lstat().st_ctime_ns > opened_ms * 1_000_000]
+    if names:
+        yield f"what runs the tests came in this session: {_some(sorted(names))}"
 
 
 def _of_file(session: GateSession, path: str) -> Iterator[str]:

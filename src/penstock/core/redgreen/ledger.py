@@ -62,6 +62,8 @@ class TurnState:
     """Regressions were answered by a revert."""
     unheard: dict[TestId, None] = field(default_factory=dict)
     """Tests that the flush was to run and that did not come to their end, where they had before."""
+    disturbed: dict[str, None] = field(default_factory=dict)
+    """Files that were written while the tests of the closing ran: what they saw was another tree."""
     freed: dict[str, Entry | None] = field(default_factory=dict)
     """Files that were written freely in this turn, as they stood before it."""
 
@@ -157,6 +159,8 @@ def evolve(ledger: Ledger, record: e.RedGreenRecord) -> None:
             _move(ledger, event)
         case e.UnclaimedWrite():
             ledger.counts.unclaimed += 1
+            if ledger.turn.is_closing:
+                ledger.turn.disturbed.update(dict.fromkeys(change.path for change in event.changes))
             if not event.is_restored:
                 ledger.expected.update((change.path, change.after) for change in event.changes)
         case e.RefactorEntered():
