@@ -126,6 +126,8 @@ class Vector:
     warm: bool = False
     plugins: bool = False
     """Whether pytest loads plugins that are installed."""
+    command: tuple[str, ...] = (sys.executable,)
+    """The interpreter; none: as the runner finds it."""
     runs: bool = False
     """Whether its control needs a runner too."""
 
@@ -175,12 +177,13 @@ async def opened(vector: Vector, directory: Path, mode: Mode) -> Watched:
     """A gate round the vector's files."""
     top = directory / "tree"
     write_files(top, vector.files)
+    write_files(directory / "began", vector.files)
     vector.prepare(top)
     runner: TestRunner = Idle()
     if mode == "strict" or vector.runs:
         launcher = make_launcher(top, directory / "scratch")
         launcher = launcher if vector.plugins else replace(launcher, env=NO_PLUGINS)
-        runner = PytestRunner(launcher, (sys.executable,), warm=vector.warm)
+        runner = PytestRunner(launcher, vector.command, warm=vector.warm)
     gate = await open_gate(directory, vector.files, mode, limits=vector.limits, runner=runner)
     return Watched(gate.top, gate.dispatcher)
 
@@ -248,9 +251,7 @@ def _shown(path: Path) -> str:
 
 def is_altered(gate: Watched) -> bool:
     """Production code is not what it was when the session began."""
-    began = gate.outside / "began"
-    write_files(began, PROJECT)
-    return production(gate, gate.top) != production(gate, began)
+    return production(gate, gate.top) != production(gate, gate.outside / "began")
 
 
 def is_stolen(gate: Watched) -> bool:
