@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.redgreen import events as e
-from penstock.core.redgreen.policy import RedGreenLimits
+from penstock.core.redgreen.policy import Mode, RedGreenLimits
 from penstock.kernel.agent_loop import Called, Flushed, LoopEnd, LoopEvent, LoopLimits, ModelNames, run_agent
 from penstock.kernel.model_openai import OpenAiLimits, OpenAiModel
 from penstock.kernel.model_script import Conversation, ScriptedCall, ScriptedReply
@@ -109,13 +109,15 @@ class playing(AbstractAsyncContextManager["Played"]):
         *replies: ScriptedReply,
         holds: Callable[[int], bool] = lambda number: False,
         gate_limits: RedGreenLimits | None = None,
+        mode: Mode = "strict",
     ) -> None:
-        self.directory, self.holds, self.gate_limits = directory, holds, gate_limits
+        self.directory, self.holds = directory, holds
+        self.gate_limits, self.mode = gate_limits or QUICK_GATE, mode
         self.server = ScriptedModel([Conversation(replies)])
 
     async def __aenter__(self) -> Played:
         desk = Desk(self.directory, self.holds)
-        gate = await open_gate(self.directory, runner=desk, limits=self.gate_limits or QUICK_GATE)
+        gate = await open_gate(self.directory, mode=self.mode, runner=desk, limits=self.gate_limits)
         await self.server.__aenter__()
         self.played = Played(self.server, gate, desk)
         return self.played

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from penstock.core.redgreen import events as e
-from penstock.core.redgreen.policy import RedGreenLimits
+from penstock.core.redgreen.policy import Mode, RedGreenLimits
 from penstock.kernel.agent_loop import Escalated, LoopLimits, ModelNames
 from penstock.kernel.model_script import ScriptedCall, ScriptedReply
 from tests.integration.agent_world import DONE, GREEN, RED, WRONG, call, calls, events_in, play, playing, spawns
@@ -50,6 +50,13 @@ def test_what_the_model_said_goes_back_unchanged_reasoning_and_all(tmp_path: Pat
     assert (said["reasoning_content"], said["content"]) == ("Where is it? é", "I look.")
     whole = bodies[1][bodies[1].index(b'"messages":[') : bodies[1].index(b'],"tools"')]
     assert bodies[2].count(whole) == 1, "what was sent once is sent again byte for byte"
+
+
+@pytest.mark.parametrize("mode", ["warn", "off"])
+def test_where_the_gate_only_warns_or_is_off_nothing_is_refused(mode: Mode, tmp_path: Path) -> None:
+    end, played = play(tmp_path, GREEN, REFUSED, DONE, mode=mode)
+    assert (end.outcome, end.refusals) == ("done", 0)
+    assert played.gate.text("app/other.py") == "x = 1\n"
 
 
 # --- the end of a turn ----------------------------------------------------------------------------------------------
@@ -218,8 +225,10 @@ def test_the_storm_breaker_ends_the_loop(tmp_path: Path) -> None:
 
 def test_refusals_in_a_row_end_it_and_an_edit_between_them_starts_anew(tmp_path: Path) -> None:
     free = calls(call("write_file", path="tests/test_b.py", content="def test_b():\n    pass\n"))
-    end, played = play(tmp_path, REFUSED, free, REFUSED, REFUSED, DONE, limits=LoopLimits(refusals_in_a_row_max=2))
-    assert (end.outcome, end.refusals, len(played.server.asked)) == ("refusals", 3, 4)
+    look = calls(call("shell", command="ls"))
+    script = (REFUSED, free, REFUSED, look, REFUSED, DONE)
+    end, played = play(tmp_path, *script, limits=LoopLimits(refusals_in_a_row_max=2))
+    assert (end.outcome, end.refusals, len(played.server.asked)) == ("refusals", 3, 5)
 
 
 def test_rounds_and_tokens_are_limited(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import msgspec
 
 from penstock.core.redgreen.test_id import spell
 from penstock.kernel.model import Call, Failed, Message, Model, Reply, Request, answer, system, user
-from penstock.kernel.tools.dispatcher import BY_NAME, TOOLS, Answer, Dispatcher
+from penstock.kernel.tools.dispatcher import TOOLS, Answer, Dispatcher
 
 STORMS = frozenset({"storm", "reds_exhausted"})
 """Refusals that say: this way leads nowhere."""
@@ -265,9 +265,10 @@ class _Loop:
         self.messages += [answer(call, text) for call, text in zip(calls, told, strict=True)]
 
     async def _call(self, call: Call) -> str:
+        edits = self.dispatcher.session.ledger.counts.edits
         said = await self._dispatch(call)
         self.counts.calls += 1
-        self._count(call, said)
+        self._count(said, made=self.dispatcher.session.ledger.counts.edits - edits)
         text = clipped(said.text, self.limits.tool_output_chars_max)
         self.observe(Called(call, text, said.is_error))
         return text
@@ -279,13 +280,13 @@ class _Loop:
             return Answer(f"{call.name}: its arguments are no JSON: {wrong}; nothing was done", is_error=True)
         return await self.dispatcher.call(call.name, arguments)
 
-    def _count(self, call: Call, said: Answer) -> None:
+    def _count(self, said: Answer, made: int) -> None:
         refusal = said.data.get("refusal")
         if refusal is not None:
             self.counts.refusals += 1
             self.counts.refusals_in_a_row += 1
             self.counts.storms += refusal["code"] in STORMS
-        elif call.name in BY_NAME and BY_NAME[call.name].is_mutator and not said.is_error:
+        elif made:
             self.counts.refusals_in_a_row = 0
 
     async def _flush(self) -> Answer:
