@@ -34,15 +34,16 @@ def ledger_of(events: int) -> Ledger:
     """A ledger with so many events, whose last ones left some tests red."""
     ledger = Ledger()
     opened = e.SessionOpened(session="bench", version="0", policy=RedGreenPolicy(mode="strict"), tree="0")
-    greens = (run_of(n % TESTS, is_red=False) for n in range(events - REDS - 1))
-    for event in (opened, *greens, *(run_of(n, is_red=True) for n in range(REDS))):
+    greens = [run_of(n % TESTS, is_red=False) for n in range(events - REDS - 1)]
+    history: list[e.RedGreenEvent] = [opened, *greens, *(run_of(n, is_red=True) for n in range(REDS))]
+    for event in history:
         evolve(ledger, e.RedGreenRecord(seq=ledger.seq + 1, at_ms=0, event=event))
     return ledger
 
 
 def verdicts_ms(ledger: Ledger) -> list[float]:
     """Milliseconds of each verdict: allowed, unrelated, and nothing that asks."""
-    bindings = {test: SAME for test in ledger.red}
+    bindings = dict.fromkeys(ledger.red, SAME)
     spent = []
     for n in range(ASKED):
         path = ("app/part_3.py", "app/common_part.py", "app/part_4000.py")[n % 3]
