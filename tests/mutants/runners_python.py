@@ -117,8 +117,8 @@ PLANTED = (
         "lines-of-others",
         "a test has the lines of the test before it",
         f"{SIDE}lines.py",
-        "        told = self._told(self._test)\n        self._test_lines_off()",
-        "        told = self._told(self._test)",
+        "        for lines in self._test.values():\n            lines.clear()\n",
+        "",
         (f"{OWN}test_each_test_has_its_own_lines_and_imports_theirs",),
     ),
     Planted(
@@ -162,7 +162,7 @@ PLANTED = (
         (f"{OWN}test_where_no_server_can_be_had_the_run_is_cold_and_says_so",),
     ),
     Planted(
-        "nonce",
+        "python-nonce",
         "lines without the nonce are believed",
         "kernel/runners/python_spawn.py",
         "            if said == nonce.encode():",

@@ -38,23 +38,18 @@ class Lines:
 
     def begin_test(self) -> None:
         """From here on, lines outside imports are the test's."""
-        self._test_lines_off()
+        for lines in self._test.values():
+            lines.clear()
         self._is_testing = True
 
     def end_test(self) -> dict[str, str]:
         """What it ran, by relative path."""
-        told = self._told(self._test)
-        self._test_lines_off()
         self._is_testing = False
-        return told
+        return self._told(self._test)
 
     def of_imports(self) -> dict[str, str]:
         """What imports ran so far, by relative path."""
         return self._told(self._imports)
-
-    def _test_lines_off(self) -> None:
-        for lines in self._test.values():
-            lines.clear()
 
     def _told(self, ledger: dict[str, set[int]]) -> dict[str, str]:
         return {self._tree.relative(path): ranges(lines) for path, lines in sorted(ledger.items()) if lines - {0}}
