@@ -92,7 +92,13 @@ def _fix_after_red(told: Told) -> None:
     told.move("PARSE", "fixing", "tests: 1 of 31 tests is red", cause="gate_red", evidence=(seq,))
     told.tell(e.WindowChanged(size=1, reason="PARSE is red"))
     aside = ("src/unrelated.py",)
-    told.turn("PARSE", 30, role="fix", lines=4, set_aside=aside, claims=(HOSTILE,))
+    sealed = e.LedgerSealed(
+        session="PARSE/1.2",
+        head="9" * 64,
+        mode="strict",
+        counts={"edits": 5, "refusals": 2, "pairs": 3, "weak": 1, "spawns": 9},
+    )
+    told.turn("PARSE", 30, role="fix", lines=4, set_aside=aside, claims=(HOSTILE,), ledger=sealed)
     reason = "set aside, a fix may not touch: src/unrelated.py"
     kept = "refs/penstock/salvage/r/PARSE/1-2"
     told.tell(e.Refused(ticket="PARSE", kind="expansion", reason=reason, paths=aside, salvage=kept))

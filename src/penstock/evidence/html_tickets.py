@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from penstock.evidence.html_tables import Section, pill, table, ticket_link
 from penstock.evidence.markup import Child, Html, el, join
 from penstock.evidence.schema import EvidenceLine, RefusalLine, Report, TicketLine, TurnLine
-from penstock.evidence.words import amount, counted, duration, next_step, plain, short, since
+from penstock.evidence.words import amount, counted, duration, next_step, plain, red_green_words, short, since
 
 Blob = Callable[[str], bytes | None]
 DiffOf = Callable[[str], str | None]
@@ -41,6 +41,7 @@ def _card(report: Report, ticket: TicketLine, anchors: dict[str, str], blob: Blo
         _changed(ticket, diff_of),
         _evidence(ticket),
         _turns(report, ticket),
+        el("p", red_green_words(ticket.red_green), class_="note") if ticket.red_green else None,
         _refused(report, refusals),
         _earlier(report, ticket, blob),
         _path(report, ticket),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from penstock.core.events import LedgerSealed
 from penstock.core.policy import BudgetCaps, Spend
 from penstock.evidence.history import GateStory
-from penstock.evidence.schema import Amount, EvidenceLine, TestLine
+from penstock.evidence.schema import Amount, EvidenceLine, RedGreenLine, TestLine
 
 
 def amount_of(values: Spend | BudgetCaps) -> Amount:
@@ -47,4 +50,25 @@ def evidence_line(run: GateStory) -> EvidenceLine:
         output=seen.output,
         isolation=seen.isolation,
         forgeable=seen.forgeable,
+    )
+
+
+def red_green_line(seals: Sequence[LedgerSealed]) -> RedGreenLine | None:
+    """What the ledgers of a ticket's turns come to; None where there is none."""
+    if not seals:
+        return None
+
+    def total(name: str) -> int:
+        return sum(seal.counts.get(name, 0) for seal in seals)
+
+    return RedGreenLine(
+        modes=tuple(dict.fromkeys(seal.mode for seal in seals)),
+        turns=len(seals),
+        edits=total("edits"),
+        refusals=total("refusals"),
+        pairs=total("pairs"),
+        weak=total("weak"),
+        reverts=total("reverts"),
+        timeouts=total("timeouts"),
+        unclaimed=sum(seal.violations for seal in seals),
     )

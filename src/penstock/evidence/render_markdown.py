@@ -15,6 +15,7 @@ from penstock.evidence.words import (
     moment,
     next_step,
     plain,
+    red_green_words,
     short,
     since,
     tone,
@@ -78,6 +79,11 @@ def _tickets(report: Report) -> Iterator[str]:
         for t in report.tickets
     ]
     yield from _table(("ticket", "what was asked", "state", "why", "evidence", "commit"), rows)
+    held = [(t.id, t.red_green) for t in report.tickets if t.red_green]
+    if held:
+        yield ""
+    for name, line in held:
+        yield f"- {code(name)}: {text(red_green_words(line))}"
 
 
 def _why(report: Report, ticket: TicketLine) -> str:

@@ -149,6 +149,20 @@ class ApprovalLine(Line):
     tree: str
 
 
+class RedGreenLine(Line):
+    """What the turns of a ticket came to under red-green. `modes`: those that were in force, in order."""
+
+    modes: tuple[str, ...]
+    turns: int
+    edits: int
+    refusals: int
+    pairs: int
+    weak: int
+    reverts: int
+    timeouts: int
+    unclaimed: int
+
+
 class TicketLine(Line):
     """One ticket: what was asked, what became of it, what shows that it is safe."""
 
@@ -193,6 +207,8 @@ class TicketLine(Line):
     approvals: tuple[ApprovalLine, ...]
     spent: Amount
     cap: Amount
+    red_green: RedGreenLine | None = None
+    """None where no turn was held to it."""
 
 
 class ClauseLine(Line):

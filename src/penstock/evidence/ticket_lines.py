@@ -9,7 +9,7 @@ from penstock.core.policy import BudgetCaps
 from penstock.evidence import schema as s
 from penstock.evidence.closing import Closing, landed_candidate, name_criterion, required_gates
 from penstock.evidence.history import GateStory, History, JobStory, TicketStory, tree_of
-from penstock.evidence.lines import amount_of, evidence_line
+from penstock.evidence.lines import amount_of, evidence_line, red_green_line
 from penstock.evidence.timeline import shorten
 
 CLAIMS_MAX = 3
@@ -60,6 +60,7 @@ def ticket_line(history: History, story: TicketStory, closing: Closing) -> s.Tic
         approvals=tuple(_approvals(story)),
         spent=amount_of(story.spent),
         cap=_cap(history, story),
+        red_green=red_green_line(_ledgers(story)),
     )
 
 
@@ -136,6 +137,11 @@ def _turn(job: JobStory, order: e.TurnOrder) -> s.TurnLine:
         salvage=ended.salvage if ended else "",
         output=ended.output if ended else None,
     )
+
+
+def _ledgers(story: TicketStory) -> list[e.LedgerSealed]:
+    ends = [job.end.what for job in story.jobs if job.end]
+    return [end.ledger for end in ends if isinstance(end, e.TurnEnded) and end.ledger is not None]
 
 
 def _attempts(story: TicketStory) -> Iterator[s.AttemptLine]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from penstock.evidence.schema import Report, TicketLine
+from penstock.evidence.schema import RedGreenLine, Report, TicketLine
 
 SHORT = 10
 """Digits of a commit or tree that people are shown."""
@@ -107,6 +107,15 @@ def is_contradicted(report: Report) -> bool:
     disagrees = any(c.claimed is not None and c.claimed != c.holds for c in report.proof.clauses)
     is_seal_wrong = report.seal is not None and not report.seal.holds
     return disagrees or is_seal_wrong or bool(report.proof.objections)
+
+
+def red_green_words(line: RedGreenLine) -> str:
+    """`red-green (strict): 3 pairs, 1 weak, 0 unclaimed writes, 2 refusals`."""
+    parts = [counted(line.pairs, "pair"), f"{line.weak:,} weak", counted(line.unclaimed, "unclaimed write")]
+    parts.append(counted(line.refusals, "refusal"))
+    parts += [counted(line.reverts, "revert")] if line.reverts else []
+    parts += [counted(line.timeouts, "hang")] if line.timeouts else []
+    return f"red-green ({', then '.join(line.modes)}): {', '.join(parts)}"
 
 
 def next_step(report: Report, ticket: TicketLine) -> str:

@@ -9,35 +9,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import apsw
 
 from penstock.adapters.git.repository import inspect_repository
 from penstock.adapters.log_sqlite import is_safe
 from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
-from penstock.core.policy import Frozen
 from penstock.evidence.words import counted
 from penstock.ports import BadInput, Problem
 from penstock.settings.reader import load_settings, needs_agent
 from penstock.wire.agent_program import agent_problem
+from penstock.wire.doctor_redgreen import examine_redgreen
+from penstock.wire.finding import Finding, bad
 from penstock.wire.project import Project, find_settings, open_project
 from penstock.wire.run import open_sandbox
-
-Level = Literal["ok", "warn", "bad"]
-
-
-class Finding(Frozen):
-    """One thing that was looked at. `bad`: `penstock run` cannot work; `warn`: it works, less safely."""
-
-    level: Level
-    what: str
-    fix: str = ""
 
 
 def examine(directory: Path) -> list[Finding]:
     """Look at the machine, the repository, the settings and the tickets; everything at once."""
-    return [*_machine(), *_sandbox(directory), *_repository(directory)]
+    return [*_machine(), *_sandbox(directory), *_repository(directory), *examine_redgreen(directory)]
 
 
 def _machine() -> Iterator[Finding]:
@@ -89,8 +79,8 @@ def _repository(directory: Path) -> Iterator[Finding]:
         return
     try:
         facts = asyncio.run(inspect_repository(directory))
-    except BadInput as bad:
-        yield from (Finding(level="bad", what=f"repository: {p.message}", fix=p.fix) for p in bad.problems)
+    except BadInput as wrong:
+        yield from (Finding(level="bad", what=f"repository: {p.message}", fix=p.fix) for p in wrong.problems)
         return
     yield Finding(level="ok", what=f"repository {facts.top}, branch {facts.target}")
     if facts.is_dirty:
@@ -101,12 +91,12 @@ def _repository(directory: Path) -> Iterator[Finding]:
         project = open_project(directory)
         problem = needs_agent(project.settings) or _agent_out_of_sight(project)
         if problem is not None:
-            yield _bad(problem)
+            yield bad(problem)
         gates = ", ".join(g.name for g in project.settings.policy.gates)
         yield Finding(level="ok", what=f"penstock.toml: gates {gates}")
         yield Finding(level="ok", what=counted(len(project.tickets().read()), "ticket"))
-    except BadInput as bad:
-        yield from map(_bad, bad.problems)
+    except BadInput as wrong:
+        yield from map(bad, wrong.problems)
 
 
 def _agent_out_of_sight(project: Project) -> Problem | None:
@@ -114,9 +104,3 @@ def _agent_out_of_sight(project: Project) -> Problem | None:
         return agent_problem(project.settings, open_sandbox(project), project.facts.top)
     except BadInput:
         return None  # there is no sandbox to look from, which is told already
-
-
-def _bad(problem: Problem) -> Finding:
-    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-    what = f"{place}: [{problem.field}] {problem.message}" if problem.field else f"{place}: {problem.message}"
-    return Finding(level="bad", what=what, fix=problem.fix)

@@ -17,7 +17,8 @@ from penstock.core.done import what_moves
 from penstock.core.policy import FileClasses, Frozen, Landing
 from penstock.core.state import State
 from penstock.core.tables import TERMINAL
-from penstock.evidence.words import counted, plain
+from penstock.evidence.lines import red_green_line
+from penstock.evidence.words import counted, plain, red_green_words
 from penstock.ports import BadInput, Problem
 from penstock.wire import snapshots
 from penstock.wire.git_directory import git_directory
@@ -175,6 +176,8 @@ class TicketReader:
             what = f"{counted(event.lines, 'line')} in {changed}" if changed else "nothing changed"
             why = f": {event.message}" if event.message else ""
             yield f"{record.seq:>6} agent {event.outcome}, {what}{why}"
+            if event.ledger is not None and (line := red_green_line([event.ledger])):
+                yield f"       {red_green_words(line)}; see penstock events red-green --session {event.ledger.session}"
             yield from self._show(event.output)
         elif isinstance(event, e.GateEnded):
             seen = event.evidence
