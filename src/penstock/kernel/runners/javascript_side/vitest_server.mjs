@@ -112,7 +112,7 @@ class Reporter {
     const unfinished = modules.filter(module => ['queued', 'pending'].includes(module.state()))
     for (const module of unfinished) current.tell({ t: 'file', file: module.moduleId, errors: [], crashed: true })
     for (const stray of strays) {
-      const crashed = /worker|exited unexpectedly|ERR_IPC|terminated/i.test(`${stray.message}`)
+      const crashed = !stray.VITEST_TEST_PATH && /^\[vitest-pool/.test(`${stray.message}`)
       const file = stray.VITEST_TEST_PATH ?? ''
       const chain = stray.VITEST_TEST_NAME ? [stray.VITEST_TEST_NAME] : []
       current.tell({ t: 'stray', file, chain, errors: [plain(stray)], crashed })
