@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,9 @@ def test_what_the_user_wrote_while_no_gate_was_there_stays(repository: Path) -> 
     penstock(repository, "gate", "start")
     assert hook(repository, "PostToolUse", "Bash", command="true")[0] == 0
     assert (repository / "app/money.py").read_text() == "mine = 1\n"
+
+
+def test_of_two_who_start_the_gate_at_once_one_does(repository: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: penstock(repository, "gate", "start"), range(2)))
+    assert [ended.exit_code for ended in both] == [0, 0], [ended.err for ended in both]

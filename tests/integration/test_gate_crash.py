@@ -75,6 +75,16 @@ def test_a_whole_turn_keeps_the_right_edit_and_reverts_the_wrong_one(
     assert len(reverts) == len(pairs) == 1  # type: ignore[arg-type]
 
 
+def test_killed_between_ledger_and_file_it_is_made_whole(tmp_path: Path) -> None:
+    """The third step: the first edit is in the ledger, and no file was touched."""
+    for step in (3, 4, 9):
+        directory = tmp_path / str(step)
+        assert program(directory, step).returncode == -signal.SIGKILL
+        _, _, is_whole = asyncio.run(resumed(directory))
+        assert is_whole, step
+        assert list((directory / "tree").rglob("*.penstock*")) == []
+
+
 def test_killed_at_every_step_it_ends_the_same(whole_turn: Whole, tmp_path: Path) -> None:
     steps, expected = whole_turn
     closed = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -188,5 +189,21 @@ def test_programs_call_tools_at_the_same_door(tmp_path: Path) -> None:
             assert answer["is_error"] and "no_test_in_scope" in answer["text"]
             said = await visitor.raw(b'{"v":1,"op":"status"}')
             assert (said["mode"], said["turn"], said["counts"]["refusals"]) == ("strict", 1, 1)
+
+    run(story())
+
+
+def test_who_hangs_up_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            gone = tmp_path / "gone"
+            os.mkfifo(gone)
+            call = {"v": 1, "op": "call", "tool": "shell", "arguments": {"command": f"echo > {gone}; cat {gone}"}}
+            _, writer = await asyncio.open_unix_connection(str(tmp_path / "gate.sock"))
+            writer.write(msgspec.json.encode(call) + b"\n")
+            with await asyncio.to_thread(open, gone):  # the command runs, and waits for us
+                writer.close()
+                answer = await asyncio.wait_for(visitor.ask("session"), 20)
+            assert answer["allow"]
 
     run(story())

@@ -13,7 +13,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Daemon:
     def __init__(self, dispatcher: Dispatcher, idle_s: float = IDLE_S_MAX) -> None:
         self._dispatcher, self._door = dispatcher, Door(dispatcher)
         self._idle_s = idle_s
-        self._asked = time.monotonic()
+        self._asked, self._answering = time.monotonic(), 0
         self._stopping = asyncio.Event()
 
     async def serve(self, listener: socket.socket) -> None:
@@ -45,7 +45,7 @@ class Daemon:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
         async with self.answering(listener):
-            while not self._stopping.is_set() and time.monotonic() - self._asked < self._idle_s:
+            while not self._stopping.is_set() and not self._is_idle:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), min(self._idle_s, 5))
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -72,14 +72,44 @@ class Daemon:
         try:
             if _peer_uid(writer.get_extra_info("socket")) not in (os.getuid(), 0):
                 return
-            while line := await reader.readline():
-                self._asked = time.monotonic()
-                writer.write(msgspec.json.encode(await self.answer(line)) + b"\n")
-                await writer.drain()
+            line = await reader.readline()
+            while line:
+                line = await self._attend_one(line, reader, writer)
         except (ConnectionError, ValueError):  # it hung up, or sent a line without an end
             pass
         finally:
             writer.close()
+
+    async def _attend_one(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """Answer one line and give the next. Who hangs up meanwhile wants no answer: what was called for it ends."""
+        answer = asyncio.create_task(self.answer(line))
+        following = asyncio.create_task(reader.readline())
+        try:
+            with self._busy():
+                await asyncio.wait({answer, following}, return_when=asyncio.FIRST_COMPLETED)
+                if following.done() and not following.result():
+                    return b""
+                writer.write(msgspec.json.encode(await answer) + b"\n")
+                await writer.drain()
+            return await following
+        finally:
+            for task in (answer, following):
+                task.cancel()
+            await asyncio.gather(answer, following, return_exceptions=True)
+
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        """While something is answered the gate is not idle, however long it takes."""
+        self._answering += 1
+        try:
+            yield
+        finally:
+            self._answering -= 1
+            self._asked = time.monotonic()
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self._answering and time.monotonic() - self._asked >= self._idle_s
 
     async def answer(self, line: bytes) -> object:
         """The answer to one line, whatever is in it."""

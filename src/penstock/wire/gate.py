@@ -31,7 +31,7 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.ledger import fold
 from penstock.core.redgreen.policy import RedGreenPolicy
 from penstock.kernel.daemon import LINE_BYTES_MAX, Daemon, listen
-from penstock.kernel.hooks.gate_socket import address_in
+from penstock.kernel.hooks.gate_socket import address_in, is_listening
 from penstock.kernel.launching import Launcher
 from penstock.kernel.opening import open_session
 from penstock.kernel.session import GateWorld
@@ -47,7 +47,6 @@ from penstock.wire.ignored import ignored_in
 from penstock.wire.project import find_settings
 from penstock.wire.runners import Runners, keeper_command, runners_of, why_not_strict
 
-READY_S_MAX = 120
 AGENT_SETTINGS = (".claude/**", ".codex/**", ".cursor/**", ".openhands/**", ".mcp.json")
 """Who changes these while a gate is there could take its hooks out."""
 
@@ -219,9 +218,14 @@ class GateClient:
     async def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """One question, one answer. Raises `ConnectionError` where the gate ended."""
         async with self._lock:
-            self._writer.write(msgspec.json.encode({"v": 1, **question}) + b"\n")
-            await self._writer.drain()
-            line = await self._reader.readline()
+            line = b""
+            try:
+                self._writer.write(msgspec.json.encode({"v": 1, **question}) + b"\n")
+                await self._writer.drain()
+                line = await self._reader.readline()
+            finally:
+                if not line:  # whoever asks next must not read this answer
+                    self._writer.close()
         if not line.endswith(b"\n"):
             raise ConnectionResetError("the gate ended before it answered")
         return msgspec.json.decode(line, type=dict[str, Any])
@@ -270,30 +274,39 @@ async def _reach(place: GatePlace) -> GateClient | None:
 
 
 def start_gate(place: GatePlace) -> None:
-    """Start the daemon and wait until it listens. Raises `BadInput` with what it said where it does not."""
-    log = _made(place.directory) / "daemon.log"
+    """Start the daemon and wait until it listens; of several who want to, one does.
+
+    Raises `BadInput` with what it said where it does not.
+    """
+    with open(_made(place.directory) / "starting", "wb") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if is_listening(str(place.socket)):
+            return
+        log = place.directory / "daemon.log"
+        if not _spawn(place, log):
+            said = log.read_text(errors="replace").strip()[-1_000:]
+            message = f"it could not be started: {said}"
+            raise BadInput([Problem(file=str(place.top), line=0, field="gate", message=message)])
+
+
+def _spawn(place: GatePlace, log: Path) -> bool:
+    """Whether the daemon said that it is ready, before it ended."""
     reading, writing = os.pipe()
+    words = [sys.executable, "-m", "penstock.cli", "-C", str(place.top), "gate", "serve", f"--ready-fd={writing}"]
     try:
         with open(log, "wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.cli", "-C", str(place.top), "gate", "serve", f"--ready-fd={writing}"],
+            subprocess.Popen(
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
                 pass_fds=(writing,),
             )
-        os.close(writing)
-        writing = -1
-        if os.read(reading, 16):
-            return
-        process.wait(READY_S_MAX)
     finally:
-        os.close(reading)
-        if writing >= 0:
-            os.close(writing)
-    said = log.read_text(errors="replace").strip()[-1_000:]
-    raise BadInput([Problem(file=str(place.top), line=0, field="gate", message=f"it could not be started: {said}")])
+        os.close(writing)
+    with open(reading, "rb") as answer:
+        return bool(answer.read(1))
 
 
 def read_ledger(directory: Path) -> tuple[e.RedGreenRecord, ...]:
