@@ -45,7 +45,7 @@ from penstock.settings.schema import RedGreenSettings
 from penstock.wire.git_directory import git_directory
 from penstock.wire.ignored import ignored_in
 from penstock.wire.project import find_settings
-from penstock.wire.runners import Runners, keeper_command, runners_of, why_not_strict
+from penstock.wire.runners import RUNNER_GRACE_MS, Runners, keeper_command, runners_of, why_not_strict
 
 AGENT_SETTINGS = (".claude/**", ".codex/**", ".cursor/**", ".openhands/**", ".mcp.json")
 """Who changes these while a gate is there could take its hooks out."""
@@ -124,7 +124,7 @@ async def _serve(place: GatePlace, policy: RedGreenPolicy, epoch: int, ready_fd:
 async def open_workspace(place: GatePlace, policy: RedGreenPolicy, epoch: int) -> Dispatcher:
     """A session round the user's own tree: what others wrote while no gate was there is theirs."""
     launcher = Launcher(
-        processes=LocalProcesses(),
+        processes=LocalProcesses(grace_ms=RUNNER_GRACE_MS),
         sandbox=NoSandbox(),
         confinement=Confinement(checkout=_checkout(place.top), home=str(_made(place.directory / "scratch" / "home"))),
         scratch=place.directory / "scratch" / "jobs",

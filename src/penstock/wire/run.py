@@ -313,7 +313,7 @@ def open_sandbox(project: Project) -> ports.Sandbox:
 def open_agent(project: Project, sandbox: ports.Sandbox, processes: ports.Processes, files: FileClasses) -> ports.Agent:
     """The agent that the settings name; under a gate where red-green is asked for."""
     settings = project.settings
-    gates = TurnGates(settings.redgreen, files, sandbox, processes)
+    gates = TurnGates(settings.redgreen, files, sandbox)
     if settings.agent.kind == "kernel":
         return open_builtin_agent(settings.agent.model, gates.open)
     inner = _program(project, sandbox, processes)

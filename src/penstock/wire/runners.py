@@ -18,6 +18,8 @@ from penstock.kernel.runner import TestRunner
 
 SCRIPT_SUFFIXES = (".js", ".jsx", ".ts", ".tsx", ".mjs", ".cjs", ".mts", ".cts")
 LOOKED_AT_MAX = 5_000
+RUNNER_GRACE_MS = 200
+"""Between TERM and KILL: a test that hangs has had its time."""
 NOT_LOOKED_AT = frozenset({".git", ".venv", "venv", "node_modules", "target", "__pycache__"})
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from penstock import ports
+from penstock.adapters.processes import LocalProcesses
 from penstock.core.policy import FileClasses
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.policy import RedGreenPolicy
@@ -20,7 +21,7 @@ from penstock.kernel.tools.dispatcher import Dispatcher
 from penstock.settings.redgreen import mode_in_force
 from penstock.settings.schema import RedGreenSettings
 from penstock.wire.gate import make_world
-from penstock.wire.runners import keeper_command, runners_of, why_not_strict
+from penstock.wire.runners import RUNNER_GRACE_MS, keeper_command, runners_of, why_not_strict
 
 LEDGER = "redgreen.sqlite"
 BLOBS = "redgreen-blobs.sqlite"
@@ -30,11 +31,8 @@ REDS_MAX = 20
 class TurnGates:
     """Opens the gate of each turn. Tickets that name tests are strict where no mode is written and tests are there."""
 
-    def __init__(
-        self, settings: RedGreenSettings, files: FileClasses, sandbox: ports.Sandbox, processes: ports.Processes
-    ) -> None:
-        self._settings, self._files = settings, files
-        self._sandbox, self._processes = sandbox, processes
+    def __init__(self, settings: RedGreenSettings, files: FileClasses, sandbox: ports.Sandbox) -> None:
+        self._settings, self._files, self._sandbox = settings, files, sandbox
 
     async def open(self, brief: ports.TurnBrief, confinement: ports.Confinement) -> Dispatcher:
         """A session over the clone, with the ticket's tests as its plan and the evidence's reds seen again."""
@@ -42,7 +40,7 @@ class TurnGates:
         home = job / "gate-home"
         home.mkdir(exist_ok=True)
         launcher = Launcher(
-            processes=self._processes,
+            processes=LocalProcesses(grace_ms=RUNNER_GRACE_MS),
             sandbox=self._sandbox,
             confinement=msgspec.structs.replace(confinement, home=str(home), network="none", env={}),
             scratch=job / "gate-jobs",
