@@ -26,11 +26,11 @@ A, B, C = named("test_a"), named("test_b"), named("test_c")
 class History:
     """A ledger and its records; time is the number of the record."""
 
-    def __init__(self, mode: Mode = "strict", limits: RedGreenLimits | None = None) -> None:
+    def __init__(self, mode: Mode = "strict", limits: RedGreenLimits | None = None, session: str = "s") -> None:
         self.ledger = Ledger()
         self.records: list[e.RedGreenRecord] = []
         self.policy = RedGreenPolicy(mode=mode, exempt_files=("docs/**",), limits=limits or RedGreenLimits())
-        self.add(e.SessionOpened(session="s", version="1", policy=self.policy, tree="0"), e.TurnBegan(turn=1))
+        self.add(e.SessionOpened(session=session, version="1", policy=self.policy, tree="0"), e.TurnBegan(turn=1))
 
     def add(self, *events: e.RedGreenEvent) -> int:
         for event in events:
