@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-SCENARIOS = ("main", "trouble", "wedge")
+SCENARIOS = ("main", "trouble", "wedge", "redgreen")
 
 
 @click.command()
@@ -18,22 +18,34 @@ SCENARIOS = ("main", "trouble", "wedge")
 def demo(directory: Path | None, scenario: str, sandbox: str, build_only: bool, quiet: bool) -> int:
     """Run the bundled example for real: real git, real processes, real pytest gates, scripted agents.
 
-    Needs no key and no network. Says whether agents and gates are confined, and where the report is.
+    In `redgreen` the built-in agent works, on a scripted model. Needs no key and no network. Says whether agents and
+    gates are confined, and where the report is.
     """
     import tempfile
 
     from penstock import wire
-    from penstock.cli.progress import open_progress
 
     place = directory or Path(tempfile.mkdtemp(prefix="penstock-demo-"))
-    click.echo(wire.build_demo(place, scenario, sandbox), err=True)
     if build_only:
+        click.echo(wire.build_demo(place, scenario, sandbox), err=True)
+        click.echo(wire.how_to_go_on(place, scenario), err=True)
         return 0
+    with wire.serve_demo_model(scenario) as base_url:
+        click.echo(wire.build_demo(place, scenario, sandbox, base_url), err=True)
+        exit_code = _run(place, quiet)
+    for line in wire.what_to_look_at(place, scenario):
+        click.echo(line, err=True)
+    return exit_code
+
+
+def _run(place: Path, quiet: bool) -> int:
+    from penstock import wire
+    from penstock.cli.progress import open_progress
+
     progress = open_progress(quiet)
     try:
         ended = wire.run_tickets(place, wire.RunOptions(seed=1), progress)
     finally:
         progress.close()
     click.echo(ended.summary, err=True)
-    click.echo(f"look around: cd {place} && git log --oneline --graph --all", err=True)
     return ended.exit_code

@@ -11,6 +11,10 @@ How `penstock run --seed 1` ends there:
   `Refused(vacuous)` twice, held for `penstock approve TALLY-15`; nothing lands after it, so that what is approved is
   what the next run lands · TALLY-17 ready, not affordable.
 - `wedge`: exit 5, wedged. Gate `tests` is red on trunk and no ticket repairs it: no turn is started.
+- `redgreen`: exit 0, finished, all 4 done, by the built-in agent on a scripted model, under the gate in strict mode.
+  TALLY-31 red, edit, green · TALLY-32 edits without a test (refused), then by `sed` (taken back), then for a red test ·
+  TALLY-33 breaks another test (its file goes back), then right · TALLY-34 has a test that is green at once (refused),
+  then one that notices nothing of the change (a weak pair), then one that tells.
 """
 
 from __future__ import annotations
@@ -28,22 +32,25 @@ from typing import Literal, get_args
 
 from penstock.ports import BadInput, Problem
 
-Scenario = Literal["main", "trouble", "wedge"]
+Scenario = Literal["main", "trouble", "wedge", "redgreen"]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 SandboxMode = Literal["bubblewrap", "none"]
 
 HERE = Path(__file__).resolve().parent
 AGENT = ".penstock/demo-agent.yaml"
+MODEL = ".penstock/demo-model.yaml"
+ENDPOINT = "http://127.0.0.1:8000/v1"
+"""Where chat completions are asked for, unless somebody says where they are served."""
 SYSTEM = Path("/usr")
 """What lies below is shown by every sandbox."""
 BORN = "2026-01-01T00:00:00Z"
 
 
-def build(directory: Path, scenario: str, sandbox: SandboxMode = "bubblewrap") -> Path:
+def build(directory: Path, scenario: str, sandbox: SandboxMode = "bubblewrap", base_url: str = ENDPOINT) -> Path:
     """Make the repository of a scenario in `directory`, which is empty or does not exist; everything is committed.
 
-    Its tests run on the pytest that is installed beside Penstock, without a network. Gives the repository's path.
-    Raises `BadInput`.
+    Its tests run on the pytest that is installed beside Penstock, without a network. `base_url`: where its model is
+    served, where it has one. Gives the repository's path. Raises `BadInput`.
     """
     top = _empty(directory)
     if scenario not in SCENARIOS:
@@ -53,12 +60,20 @@ def build(directory: Path, scenario: str, sandbox: SandboxMode = "bubblewrap") -
     for folder in ("tickets", "tests"):
         if (ours / folder).is_dir():
             shutil.copytree(ours / folder, top / folder, dirs_exist_ok=True)
+    model = model_script(scenario)
     (top / AGENT).parent.mkdir()
-    shutil.copyfile(ours / "agent.yaml", top / AGENT)
+    shutil.copyfile(model or ours / "agent.yaml", top / (MODEL if model else AGENT))
     settings = (top / "penstock.toml").read_text() + (ours / "limits.toml").read_text()
-    (top / "penstock.toml").write_text(_filled_in(settings, sandbox))
+    agent = (HERE / "agents" / ("kernel.toml" if model else "scripted.toml")).read_text().strip()
+    (top / "penstock.toml").write_text(_filled_in(settings.replace("@AGENT@", agent), sandbox, base_url))
     _commit(top)
     return top
+
+
+def model_script(scenario: str) -> Path | None:
+    """What the scripted model of a scenario answers; None where its agents follow a script themselves."""
+    script = HERE / "scenarios" / scenario / "model.yaml"
+    return script if script.is_file() else None
 
 
 def _empty(directory: Path) -> Path:
@@ -78,10 +93,11 @@ def _bad(what: str, message: str, fix: str) -> BadInput:
 # --- what depends on the machine ------------------------------------------------------------------------------------
 
 
-def _filled_in(settings: str, sandbox: SandboxMode) -> str:
+def _filled_in(settings: str, sandbox: SandboxMode, base_url: str) -> str:
     """The settings with this machine's interpreter and pytest in place. JSON texts and lists are TOML's too."""
     values = {
         "SANDBOX": json.dumps(sandbox),
+        "BASE_URL": json.dumps(base_url),
         "READABLE": json.dumps([str(place) for place in _readable()], ensure_ascii=False),
         "SETUP": json.dumps(setup_command(), ensure_ascii=False),
     }

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.wire.demo import build_demo
+    from penstock.wire.demo import build_demo, how_to_go_on, serve_demo_model, what_to_look_at
     from penstock.wire.look import RunStatus, RunView, TicketReader, follow_ticket, open_run, status
     from penstock.wire.operator import command
     from penstock.wire.plan import explain, plan_run
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "build_demo": "demo",
+    "how_to_go_on": "demo",
+    "serve_demo_model": "demo",
+    "what_to_look_at": "demo",
     "RunStatus": "look",
     "RunView": "look",
     "TicketReader": "look",
@@ -42,10 +45,13 @@ __all__ = [
     "command",
     "explain",
     "follow_ticket",
+    "how_to_go_on",
     "open_run",
     "plan_run",
     "run_tickets",
+    "serve_demo_model",
     "status",
+    "what_to_look_at",
 ]
 
 
