@@ -62,6 +62,7 @@ mutants: setup ## break the code on purpose, and see the tests notice
 
 bench: setup ## measure
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.redgreen
 
 # Universal: one set of files for Linux and macOS and every Python from 3.11 on.
 COMPILE = .lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \

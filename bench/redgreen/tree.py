@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-
-import msgspec
 
 from penstock.adapters.blobs_sqlite import SqliteBlobs
 from penstock.kernel.tree.entry import diff
@@ -104,7 +101,3 @@ def measure() -> dict[str, float]:
             "kept_again_ms": spent_ms(lambda: keep_all(top, kept)),
         }
         return {name: round(value, 1) for name, value in found.items()}
-
-
-if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(measure())) + b"\n")

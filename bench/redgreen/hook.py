@@ -1,13 +1,10 @@
 """How long a hook takes: the installed command as an agent's shell runs it, against a gate that answers at once.
 
-    python -m bench.redgreen_hook [--runs N]
-
 In the same run, alternating: the interpreter that does nothing, which no hook in Python can be quicker than.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import socket
@@ -23,25 +20,23 @@ from penstock.kernel.hooks.installing import Agent, hook_command
 from penstock.kernel.hooks.trying import sample
 
 AGENTS: tuple[Agent, ...] = ("claude", "codex", "cursor", "openhands")
-GOAL_MS = 40
 ANSWER = b'{"v":1,"allow":true,"reason":"","code":""}\n'
 
 
-def main() -> None:
-    """Print a line for each agent and for the floor; exit 1 where a median is over the goal: p95 is the machine's."""
-    reader = argparse.ArgumentParser(description=__doc__)
-    reader.add_argument("--runs", type=int, default=100)
-    runs = reader.parse_args().runs
+def measure(runs: int = 100) -> dict[str, float]:
+    """Milliseconds of the installed command of each agent, and of an interpreter that does nothing: the floor."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
         address = Path(folder) / "gate.sock"
         server.bind(str(address))
         server.listen(64)
         threading.Thread(target=serve, args=(server,), daemon=True).start()
         floor, taken = measured(runs, {**os.environ, VARIABLE: str(address)}, Path(folder))
-    print(told(f"{Path(sys.executable).name} -c pass", floor))
-    for agent in AGENTS:
-        print(told(agent, taken[agent]))
-    sys.exit(max(percentile(times, 50) for times in taken.values()) > GOAL_MS)
+    told = {"floor": floor, **{f"hook_{agent}": times for agent, times in taken.items()}}
+    return {
+        f"{name}_p{percent}_ms": round(percentile(times, percent), 1)
+        for name, times in told.items()
+        for percent in (50, 95)
+    }
 
 
 def measured(runs: int, environ: dict[str, str], top: Path) -> tuple[list[float], dict[Agent, list[float]]]:
@@ -72,11 +67,3 @@ def serve(server: socket.socket) -> None:
 
 def percentile(times: list[float], percent: int) -> float:
     return sorted(times)[min(len(times) - 1, len(times) * percent // 100)]
-
-
-def told(name: str, times: list[float]) -> str:
-    return f"{name:<18} p50 {percentile(times, 50):6.1f} ms   p95 {percentile(times, 95):6.1f} ms   n {len(times)}"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,4 @@
-"""How long a run of one test takes by vitest, cold and by the warm server, alternating in one run.
-
-python -m bench.redgreen_vitest
-"""
+"""How long a run of one test takes by vitest, cold and by the warm server, alternating in one run."""
 
 from __future__ import annotations
 
@@ -92,8 +89,3 @@ def measure_vitest() -> dict[str, float]:
         "vitest_warm_p95_ms": sorted(warm)[int(0.95 * (len(warm) - 1))],
         "vitest_speedup": round(statistics.median(cold) / statistics.median(warm), 1),
     }
-
-
-if __name__ == "__main__":
-    for name, value in measure_vitest().items():
-        print(f"{name} = {value}")

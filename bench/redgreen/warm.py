@@ -1,8 +1,6 @@
 """How long a verdict takes by pytest on a project that imports pandas: warm and cold, turn by turn, in one run.
 
-    python -m bench.redgreen_warm [PYTHON]
-
-PYTHON is that of an environment with pandas and pytest; without one it is made for the occasion, and where that cannot
+`python` is that of an environment with pandas and pytest; without one it is made for the occasion, and where that cannot
 be done nothing is measured. `pytest-fast` and `pytest-zygote` are measured beside ours where they can be installed: the
 first runs the whole suite of 200 rows, as it has no selection, and the second runs the one test in a fresh process.
 """
@@ -73,7 +71,7 @@ def measure(python: str = "") -> dict[str, float]:
         place = Path(scratch)
         python = python or make_environment(place / "venv")
         if not python:
-            print("redgreen_warm: skipped, pandas cannot be installed here", flush=True)
+            print("skipped, pandas cannot be installed here", flush=True)
             return {}
         lay_out(place / "tree")
         return {**asyncio.run(ours(place, python)), **others(place / "tree", python)}
@@ -187,7 +185,7 @@ def others(top: Path, python: str) -> dict[str, float]:
         if is_there:
             told[name] = round(statistics.median(times_ms(partial(run, words, top), 6)[1:]), 1)
         else:
-            print(f"redgreen_warm: {name} skipped, it cannot be installed here", flush=True)
+            print(f"{name} skipped, it cannot be installed here", flush=True)
     return told
 
 
@@ -204,8 +202,3 @@ def times_ms(work: Callable[[], object], count: int) -> list[float]:
         work()
         times.append((time.perf_counter() - begun) * 1_000)
     return times
-
-
-if __name__ == "__main__":
-    for name, value in measure(*sys.argv[1:2]).items():
-        print(f"{name} = {value}")
