@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[], dict[str, float]]] = {
 GOALS: dict[str, Callable[[float], bool]] = {
     "verdict_p99_ms": lambda ms: ms < 1,
     "unchanged_ms": lambda ms: ms < 20,
+    "unchanged_to_system_calls": lambda ratio: ratio < 1.7,
     "hook_claude_p50_ms": lambda ms: ms < 40,
     "hook_codex_p50_ms": lambda ms: ms < 40,
     "hook_cursor_p50_ms": lambda ms: ms < 40,

@@ -59,7 +59,10 @@ def timed(command: list[str], payload: bytes, environ: dict[str, str]) -> float:
 
 def serve(server: socket.socket) -> None:
     while True:
-        connection, _ = server.accept()
+        try:
+            connection, _ = server.accept()
+        except OSError:  # it was closed: nobody asks any more
+            return
         with connection:
             connection.makefile("rb").readline()
             connection.sendall(ANSWER)

@@ -1,8 +1,8 @@
 """How long a verdict takes by pytest on a project that imports pandas: warm and cold, turn by turn, in one run.
 
-`python` is that of an environment with pandas and pytest; without one it is made for the occasion, and where that cannot
-be done nothing is measured. `pytest-fast` and `pytest-zygote` are measured beside ours where they can be installed: the
-first runs the whole suite of 200 rows, as it has no selection, and the second runs the one test in a fresh process.
+`python` is that of an environment with pandas and pytest; without one it is made for the occasion, and where that
+cannot be done nothing is measured. `pytest-fast` and `pytest-zygote` are measured beside ours where they can be
+installed: the first runs the whole suite of 200 rows, as it has no selection, the second one test in a fresh process.
 """
 
 from __future__ import annotations
