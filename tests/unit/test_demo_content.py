@@ -26,8 +26,9 @@ from penstock.core.tickets import (
     Ticket,
 )
 from penstock.core.weakening import changed_tests
-from penstock.demo.build import AGENT, SCENARIOS, build, setup_command
+from penstock.demo.build import AGENT, MODEL, SCENARIOS, build, model_script, setup_command
 from penstock.documents.tickets import KnownNames
+from penstock.kernel.model_script import load_model_script
 from penstock.ports import BadInput
 from penstock.settings.reader import load_settings
 
@@ -159,7 +160,7 @@ def begin(directory: Path, scenario: str) -> Story:
     names = [gate.name for gate in load_settings(top / "penstock.toml").policy.gates]
     texts = MarkdownTickets(top / "tickets", known=KnownNames(gates=frozenset(names))).read()
     assert shell(top, setup_command()).returncode == 0
-    script = load_script(top / AGENT, AGENT)
+    script = load_script(top / AGENT, AGENT) if model_script(scenario) is None else Script({})
     return Story(top, {text.ticket.id: text.ticket for text in texts}, script, [], greens(top))
 
 
@@ -335,3 +336,26 @@ def test_the_trunk_of_wedge_is_red_and_nobody_repairs_it(tmp_path: Path) -> None
     ]
     assert not any(ticket.repairs for ticket in story.tickets.values())
     assert story.script.turns == {}
+
+
+# --- redgreen -------------------------------------------------------------------------------------------------------
+
+
+def test_each_ticket_of_redgreen_has_a_conversation_and_a_test_that_is_not_there_yet(tmp_path: Path) -> None:
+    story = begin(tmp_path, "redgreen")
+    matches_of = [conversation.match for conversation in load_model_script(story.top / MODEL, MODEL)]
+    assert matches_of == [f"work on ticket {ticket}," for ticket in sorted(story.tickets)]
+    for ticket in story.tickets.values():
+        (wanted,) = ticket.acceptance
+        assert isinstance(wanted, TestCriterion)
+        assert wanted.test not in story.base
+
+
+def test_the_model_of_redgreen_is_asked_where_it_is_served(tmp_path: Path) -> None:
+    served = load_settings(build(tmp_path / "a", "redgreen", "none", "http://127.0.0.1:4711/v1") / "penstock.toml")
+    assert served.agent.model.base_url == "http://127.0.0.1:4711/v1"
+    assert (served.agent.kind, served.redgreen.policy.mode, served.redgreen.is_mode_written) == (
+        "kernel",
+        "strict",
+        True,
+    )
