@@ -62,3 +62,13 @@ def test_a_program_that_is_nowhere_is_told(tmp_path: Path) -> None:
 )
 def test_only_a_plain_first_word_is_looked_for(line: str, program: str) -> None:
     assert program_of(("sh", "-c", line)) == program
+
+
+@pytest.mark.parametrize(("variable", "told"), [("NO_SUCH_KEY_OF_A_MODEL", "is not set"), ("PATH", "")])
+def test_a_key_that_is_not_in_the_environment_is_told_before_a_run(tmp_path: Path, variable: str, told: str) -> None:
+    file = tmp_path / "penstock.toml"
+    agent = f'kind = "kernel"\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"\nkey_env = "{variable}"'
+    file.write_text(f"[agent]\n{agent}\n\n[gates.tests]\ncommand = 'true'\n")
+    problem = str(agent_problem(load_settings(file), NoSandbox(), str(tmp_path)) or "")
+    assert told in problem
+    assert ("penstock.toml:5: [agent.key_env]" in problem, variable in problem) == (bool(told), bool(told))

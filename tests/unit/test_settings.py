@@ -13,7 +13,7 @@ from penstock.documents.document import Path
 from penstock.documents.toml import read_toml
 from penstock.kernel.agent_loop import LoopLimits
 from penstock.ports import BadInput
-from penstock.settings.reader import explain, load_settings, needs_agent, read_settings
+from penstock.settings.reader import explain, load_settings, needs_agent, needs_key, read_settings
 from penstock.settings.schema import ModelSettings, Settings
 
 GATE = '[gates.tests]\ncommand = "make test"\n'
@@ -189,6 +189,22 @@ def test_the_built_in_agent_needs_a_model_and_an_endpoint() -> None:
     assert problem is not None
     assert (problem.field, problem.message) == ("agent.base_url", "no endpoint: nobody would answer for the model")
     assert needs_agent(settings_of(GATE + KERNEL + ENDPOINT + 'model = "m"\n')) is None
+
+
+def test_the_built_in_agent_needs_the_key_that_it_is_told_to_take() -> None:
+    settings = settings_of(GATE + KERNEL + ENDPOINT + 'model = "m"\nkey_env = "MODEL_KEY"\n')
+    for environ, state in (({}, "is not set"), ({"MODEL_KEY": " "}, "is empty")):
+        problem = needs_key(settings, environ)
+        assert problem is not None
+        assert (problem.line, problem.field) == (7, "agent.key_env")
+        assert problem.message == f"the environment variable MODEL_KEY, which is to hold the model's key, {state}"
+        assert "export MODEL_KEY=..." in problem.fix
+    assert needs_key(settings, {"MODEL_KEY": "sk-123"}) is None
+
+
+def test_an_agent_without_a_key_in_the_environment_needs_none() -> None:
+    assert needs_key(settings_of(GATE + KERNEL + ENDPOINT + 'model = "m"\n'), {}) is None
+    assert needs_key(settings_of(GATE + '[agent]\ncommand = "x"'), {}) is None
 
 
 def test_the_built_in_agent_is_taken_with_its_limits() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -87,6 +88,18 @@ def needs_model(settings: Settings) -> Problem | None:
         fix = 'write [agent] base_url = "http://127.0.0.1:8000/v1", or wherever chat completions are spoken'
         return Problem(file=file, line=0, field="agent.base_url", message=message, fix=fix)
     return None
+
+
+def needs_key(settings: Settings, environ: Mapping[str, str]) -> Problem | None:
+    """What is wrong when the model's key is to come from the environment and is not there; never shows what is."""
+    name = settings.agent.model.key_env
+    if settings.agent.kind != "kernel" or not name or environ.get(name, "").strip():
+        return None
+    line = next((origin.line for origin in settings.origins if origin.key == "agent.key_env"), 0)
+    state = "is empty" if name in environ else "is not set"
+    message = f"the environment variable {name}, which is to hold the model's key, {state}"
+    fix = f"export {name}=... before you start Penstock, or remove key_env where the endpoint wants no key"
+    return Problem(file=settings.file, line=line, field="agent.key_env", message=message, fix=fix)
 
 
 def explain(settings: Settings) -> list[tuple[str, object, str]]:

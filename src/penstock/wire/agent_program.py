@@ -1,6 +1,7 @@
 """Whether the agent's program can be started where it will run: the sandbox hides most of what lies in a HOME.
 
-Looked at before a run starts, for a program that is not found would use up every attempt of every ticket.
+Looked at before a run starts, for a program that is not found would use up every attempt of every ticket. So would the
+built-in agent, which needs no program, without the key of its model.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 
 from penstock.ports import BadInput, Checkout, Confinement, Problem, Sandbox
+from penstock.settings.reader import needs_key
 from penstock.settings.schema import Settings
 
 LOOK_S_MAX = 10
@@ -20,7 +22,12 @@ QUESTION = 'command -v -- "$1"'
 
 
 def agent_problem(settings: Settings, sandbox: Sandbox, top: str) -> Problem | None:
-    """What keeps the agent's program from being found; None where it is found, or where only trying can tell."""
+    """What keeps the agent from starting; None where nothing does, or where only trying can tell."""
+    return needs_key(settings, os.environ) or program_problem(settings, sandbox, top)
+
+
+def program_problem(settings: Settings, sandbox: Sandbox, top: str) -> Problem | None:
+    """What keeps the agent's program from being found."""
     program = program_of(settings.agent.command) if settings.agent.kind == "command" else ""
     if program.startswith("~"):
         fix = f"write its whole path: {os.path.expanduser(program)}"
@@ -76,7 +83,7 @@ def problem(settings: Settings, message: str, fix: str) -> Problem:
 
 
 def require_agent(settings: Settings, sandbox: Sandbox, top: str) -> None:
-    """Raises `BadInput` where the agent's program cannot be found."""
+    """Raises `BadInput` where the agent cannot start."""
     found = agent_problem(settings, sandbox, top)
     if found is not None:
         raise BadInput([found])
