@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants import (
     agent_loop,
+    cli_redgreen,
     core,
     git,
     hooks,
@@ -34,5 +35,6 @@ PLANTED: tuple[Planted, ...] = (
     *runners_js.PLANTED,
     *runners_python.PLANTED,
     *mcp.PLANTED,
+    *cli_redgreen.PLANTED,
     *agent_loop.PLANTED,
 )
