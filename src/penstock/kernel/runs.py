@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -66,9 +66,14 @@ class TestDesk:
         return [event for event in told if isinstance(event, e.TestRun)]
 
     async def run(self, purpose: e.Purpose, asked: Asked, without: tuple[e.FileEdit, ...] = ()) -> list[e.TestRun]:
-        """A run of the closing, or in and out of refactor mode, on the tree as it is now."""
+        """A run of the closing, or in and out of refactor mode, on the tree as it is now.
+
+        A test whose runner is not set up is `runner_error`: a turn can be closed whatever became of the tree.
+        """
         session = self._session
-        bindings, told = session.bindings, list[e.RedGreenEvent]()
+        bindings, lost = session.bindings, self._without_runner(asked)
+        told: list[e.RedGreenEvent] = [self._unheard(purpose, bindings, test) for test in lost]
+        asked = replace(asked, tests=tuple(test for test in asked.tests if test not in lost))
         wall_ms = session.policy.limits.suite_wall_ms_max if asked.whole else session.policy.limits.test_wall_ms_max
         for runner, order in self._orders(asked, wall_ms):
             report = await runner.run(order)
@@ -115,9 +120,17 @@ class TestDesk:
     def _runner(self, name: RunnerName | None, path: str) -> TestRunner:
         runner = self._session.world.runners.get(name) if name else None
         if runner is None:
-            known = ", ".join(self._session.world.runners) or "none"
-            raise NotConfigured(f"no test runner is set up for {path}; set up here: {known}")
+            raise NotConfigured(self._not_set_up(path))
         return runner
+
+    def _not_set_up(self, path: str) -> str:
+        known = ", ".join(self._session.world.runners) or "none"
+        return f"no test runner is set up for {path}; set up here: {known}"
+
+    def _without_runner(self, asked: Asked) -> list[TestId]:
+        """Tests that nobody here can run; where everything is to be run, of those that edits were claimed for."""
+        wanted = (*asked.tests, *(self._session.ledger.turn.claimed if asked.whole else ()))
+        return [test for test in dict.fromkeys(wanted) if test.runner not in self._session.world.runners]
 
     async def _again(self, runner: TestRunner, report: RunReport) -> RunReport | None:
         reds = tuple(outcome.test for outcome in report.outcomes if outcome.verdict in RED)
@@ -129,7 +142,7 @@ class TestDesk:
     def _run_of(self, purpose: e.Purpose, bindings: Bindings, outcome: TestOutcome, report: RunReport) -> e.TestRun:
         test = bindings.canonical(outcome.test)
         files = tuple(dict.fromkeys((*outcome.executed, *outcome.phantoms, *outcome.imported)))
-        hits = self._hits(test, outcome, report) if purpose == "flush" else ()
+        hits = self._hits(test, outcome, report) if purpose == "flush" and outcome.verdict != "runner_error" else ()
         output = self._session.world.blobs.put(report.output[-OUTPUT_TAIL_BYTES:]) if report.output else None
         return e.TestRun(
             test=test,
@@ -148,6 +161,11 @@ class TestDesk:
             hits=hits,
             output=output if outcome.verdict not in PASSING else None,
         )
+
+    def _unheard(self, purpose: e.Purpose, bindings: Bindings, test: TestId) -> e.TestRun:
+        why = self._not_set_up(test.path)
+        outcome = TestOutcome(test=bindings.known_to_runner(test), verdict="runner_error", message=why)
+        return self._run_of(purpose, bindings, outcome, RunReport())
 
     def _confirmed(self, run: e.TestRun, again: RunReport | None) -> e.TestRun:
         if again is None or run.verdict not in RED:
