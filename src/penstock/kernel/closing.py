@@ -40,7 +40,7 @@ class TurnEnd:
     def is_clean(self) -> bool:
         """Nothing was taken back, and nothing is red that was asked for."""
         red = any(run.verdict not in PASSING for run in self.runs if run.purpose == "flush")
-        return not (red or self.reverts or self.settled.unclaimed or self.problems)
+        return not (red or self.reverts or self.settled.unclaimed or self.settled.problems or self.problems)
 
     def words(self) -> str:
         """The end of the turn, for the model."""
@@ -55,6 +55,7 @@ class TurnEnd:
             lines.append(f"- reverted {paths} ({revert.why}): {revert.message}")
         for pair in self.pairs:
             lines.append(f"- proven: {spell(pair.test)}{_weak_words(pair) if pair.is_weak else ''}")
+        lines += [f"- could not be judged: {problem}" for problem in self.settled.problems]
         lines += [f"- could not be put back: {problem}" for problem in self.problems]
         return "\n".join(lines if len(lines) > 1 else [*lines, "- nothing was changed under a test"])
 

@@ -22,6 +22,11 @@ SPEAKS_OF_RUNNER = re.compile(
     rb"pytest|unittest\b|PENSTOCK_|penstock_side|\bos\._exit\b|\bsettrace\b|sys\.monitoring|\bgc\.get_|/proc/"
 )
 """What production code says that has business with whoever runs it."""
+RUNS_TEXTS = re.compile(
+    rb"(?<![.\w])(?:exec|eval|compile|__import__)\(|\brunpy\b|\bmarshal\b|\bsys\.(?:path|modules|meta_path)\b"
+    rb"|\bimportlib\.(?:util|machinery|import_module|reload)\b|\bimport_module\("
+)
+"""What production code says that runs what is no module of its own: it may lie where nothing is guarded."""
 SPEAKS_OF_WATCHING = re.compile(
     rb"gettrace|settrace|getprofile|setprofile|f_trace|sys\.monitoring|PENSTOCK_|penstock_side"
 )
@@ -94,6 +99,8 @@ def _of_file(session: GateSession, path: str) -> Iterator[str]:
     began = _at_the_start(session, path)
     if SPEAKS_OF_RUNNER.search(source) and not (began and SPEAKS_OF_RUNNER.search(began)):
         yield f"{path} speaks of the runner"
+    if RUNS_TEXTS.search(source) and not (began and RUNS_TEXTS.search(began)):
+        yield f"{path} runs code that is no module"
     known = set(_unguarded_imports(session, path, began)) if began else set()
     fresh = [name for name in _unguarded_imports(session, path, source) if name not in known]
     if fresh:
