@@ -83,9 +83,29 @@ async def more_than_was_claimed(gate: Watched) -> None:
     await gate.call("multi_edit", edits=edits, test=NAME)
 
 
+async def a_line_that_the_test_never_runs(gate: Watched) -> None:
+    """A file that the test imports and runs nothing of goes along with one that it asks for."""
+    await gate.call("run_tests", tests=[NAME])
+    edits = [
+        {"path": "app/money.py", "old": MONEY, "new": RIGHT},
+        {"path": "app/other.py", "old": "return 1", "new": "return 'stolen'"},
+    ]
+    await gate.call("multi_edit", edits=edits, test=NAME)
+
+
+async def another_test_of_that_name(gate: Watched) -> None:
+    """The name that a comment gave to the red is given to a test that passes."""
+    red = "import pytest\n\n" + TEST.replace("def test", "# test-id: triple\ndef test")
+    green = TEST + "\n\n# test-id: triple\ndef test_five():\n    assert money.triple(2) == 5\n"
+    await gate.write("tests/test_triple.py", red)
+    await gate.call("run_tests", tests=["tests/test_triple.py"])
+    await gate.write("app/money.py", WRONG)
+    await gate.write("tests/test_triple.py", green)
+
+
 async def one_red_for_ever(gate: Watched) -> None:
     """The same red, edit after edit: each is a line more."""
-    for n in range(4):
+    for n in range(2):
         await gate.call("run_tests", tests=[NAME])
         await gate.write("app/money.py", MONEY + f"\n\ndef triple(amount):\n    return {n}\n")
         await gate.write("app/money.py", MONEY + f"\n\ndef triple(amount):\n    return {n} or 5\n")
@@ -199,7 +219,7 @@ VECTORS: tuple[Vector, ...] = (
     claimed("a file that nobody claimed", more_than_was_claimed, {**ASKED, **OTHER}),
     claimed("a red that is proven already", a_used_up_red),
     claimed("more edits than one red gives", edits_beyond_the_cap, limits=RedGreenLimits(edits_per_red_max=3)),
-    claimed("one red for ever", one_red_for_ever, limits=RedGreenLimits(mutants_max=0, edits_per_red_max=2)),
+    claimed("one red for ever", one_red_for_ever, limits=RedGreenLimits(mutants_max=0, reds_per_test_max=1)),
     claimed("a test weakened between red and edit", before_the_edit("tests/test_triple.py", LOOSE)),
     claimed("a conftest between red and edit", before_the_edit("conftest.py", "X = 1\n")),
     claimed("settings between red and edit", before_the_edit("pytest.ini", "[pytest]\n")),
@@ -256,6 +276,22 @@ VECTORS: tuple[Vector, ...] = (
         a_twin_elsewhere,
         is_stolen,
         files=ASKED,
+    ),
+    Vector(
+        "after red, its name is given to another test",
+        "claim",
+        "restored",
+        another_test_of_that_name,
+        is_stolen,
+        files=PROJECT,
+    ),
+    Vector(
+        "a line that the test never runs",
+        "claim",
+        "restored",
+        a_line_that_the_test_never_runs,
+        is_stolen,
+        files=asking(f"import app.other\n{TEST}\n\nassert app.other\n", OTHER),
     ),
     Vector(
         "a break that another test sees",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.core.redgreen.policy import RedGreenLimits
-from tests.bypass.claims import ASKED, NAME, TEST, WRONG
+from tests.bypass.claims import ASKED, BROKEN, NAME, TEST, WRONG
 from tests.bypass.vector import Attack, Control, Right, Vector, Watched, is_proven
 from tests.integration.gate_world import MONEY, PROJECT
 
@@ -222,6 +222,13 @@ def hidden(place: str, name: str) -> Attack:
     return attack
 
 
+async def from_a_document(gate: Watched) -> None:
+    """What is exempt is a text, until somebody runs it."""
+    await gate.call("run_tests", tests=[NAME])
+    await gate.write("README.md", "def triple(amount):\n    return 6\n")
+    await gate.write("app/money.py", f"{MONEY}\nexec(open('README.md').read())  # stolen\n")
+
+
 async def from_the_tests(gate: Watched) -> None:
     """What is bound to the red does the work."""
     await gate.write("tests/aid.py", "def triple(amount):\n    return 6\n")
@@ -231,13 +238,10 @@ async def from_the_tests(gate: Watched) -> None:
 
 
 async def with_a_suite_that_leaves(gate: Watched) -> None:
-    """A break is hidden by a test that ends the process before others had their turn."""
-    await gate.call("run_tests", tests=[NAME])
-    right = MONEY.replace("amount * 2", "amount * 4  # stolen") + "\n\ndef triple(amount):\n    return amount * 3\n"
-    await gate.write("app/money.py", right)
-    await gate.write("tests/a_test.py", TEST.replace("triple", "leaves"))
-    await gate.shell("mv tests/test_money.py tests/test_z_money.py")
-    await gate.write("tests/test_y.py", "import os\n\n\ndef test_leaves():\n    os._exit(0)\n")
+    """A break is hidden by a test that ends the process before others have their turn."""
+    await gate.call("run_tests", tests=["tests/test_a.py::test_triple"])
+    await gate.write("app/money.py", BROKEN)
+    await gate.write("tests/test_b.py", "import os\n\n\ndef test_leaves():\n    os._exit(0)\n")
 
 
 VECTORS: tuple[Vector, ...] = (
@@ -264,7 +268,6 @@ VECTORS: tuple[Vector, ...] = (
         "believed",
         files=ASKED,
         limits=CHECKED,
-        warm=True,
     ),
     forged(
         "a test that waits for its hour",
@@ -273,7 +276,6 @@ VECTORS: tuple[Vector, ...] = (
         "believed",
         files=PROJECT,
         limits=CHECKED,
-        warm=True,
     ),
     forged(
         "a test that knows when it is watched",
@@ -281,7 +283,6 @@ VECTORS: tuple[Vector, ...] = (
         "marked",
         files=PROJECT,
         limits=CHECKED,
-        warm=True,
     ),
     forged(
         "a test that puts a mock in the place of what it tests",
@@ -290,14 +291,14 @@ VECTORS: tuple[Vector, ...] = (
         "believed",
         files=PROJECT,
         limits=CHECKED,
-        warm=True,
     ),
     forged(
         "a test that passes with whatever there is", of_a_phantom, "marked", files=PROJECT, limits=CHECKED, warm=True
     ),
-    forged("a test that only asks for a type", of_an_isinstance, "marked", files=PROJECT, limits=CHECKED, warm=True),
+    forged("a test that only asks for a type", of_an_isinstance, "marked", files=PROJECT, limits=CHECKED),
     forged("production code among the tests", hidden("tests/aid.py", "tests.aid"), "restored", files=ASKED),
     forged("production code among the tests before the red", from_the_tests, "marked", "believed", files=PROJECT),
+    forged("production code in an exempt file", from_a_document, "marked", "believed", files=ASKED),
     forged(
         "production code in an ignored directory", hidden("app/venv/__init__.py", "app.venv"), "marked", files=ASKED
     ),
@@ -307,5 +308,10 @@ VECTORS: tuple[Vector, ...] = (
         "marked",
         files=ASKED,
     ),
-    forged("a test that ends the process before others run", with_a_suite_that_leaves, "marked", files=ASKED),
+    forged(
+        "a test that ends the process before others run",
+        with_a_suite_that_leaves,
+        "marked",
+        files={**PROJECT, "tests/test_a.py": TEST},
+    ),
 )

@@ -118,6 +118,13 @@ async def repaired_while_it_runs(gate: Watched) -> None:
     await gate.shell("touch ../go")
 
 
+async def by_a_bystander(gate: Watched) -> None:
+    """Another test writes while the turn ends, and the red of the first is still in force."""
+    await gate.call("run_tests", tests=[NAME])
+    await gate.write("app/money.py", RIGHT)
+    await gate.write("tests/test_other.py", WRITES.replace("triple", "other").replace("== 5", "== 4"))
+
+
 async def between_two_looks(gate: Watched) -> None:
     """A change that is undone and made again, so that each look sees what it saw."""
     await gate.shell(f"cp -p app/money.py ../kept; {SCRIPT}; cp app/money.py ../evil; cp -p ../kept app/money.py")
@@ -159,6 +166,9 @@ VECTORS: tuple[Vector, ...] = (
         is_proven,
         control="believed",
         files=PROJECT,
+    ),
+    timed(
+        "a test that writes as the turn ends", by_a_bystander, "restored", is_stolen, control="believed", files=ASKED
     ),
     timed("a change between two looks", between_two_looks, "restored"),
     timed("a write beside the tools", by_hand_beside_the_tools, "restored", is_stolen),

@@ -131,6 +131,11 @@ class Vector:
     runs: bool = False
     """Whether its control needs a runner too."""
 
+    @property
+    def needs_warmth(self) -> bool:
+        """Only a warm runner plants mutants."""
+        return self.limits.mutants_max > 0 and self.right == "marked"
+
 
 @dataclass(frozen=True)
 class Tried:

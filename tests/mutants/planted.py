@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tests.mutants import (
     agent_loop,
+    bypass,
     cli_redgreen,
     core,
+    demo,
     git,
     hooks,
     judging,
@@ -37,4 +39,6 @@ PLANTED: tuple[Planted, ...] = (
     *mcp.PLANTED,
     *cli_redgreen.PLANTED,
     *agent_loop.PLANTED,
+    *demo.PLANTED,
+    *bypass.PLANTED,
 )
