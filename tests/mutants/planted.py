@@ -8,6 +8,7 @@ from tests.mutants import (
     cli_redgreen,
     core,
     demo,
+    demo,
     git,
     hooks,
     judging,
@@ -39,6 +40,7 @@ PLANTED: tuple[Planted, ...] = (
     *mcp.PLANTED,
     *cli_redgreen.PLANTED,
     *agent_loop.PLANTED,
+    *demo.PLANTED,
     *demo.PLANTED,
     *bypass.PLANTED,
 )
