@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import venv
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -72,6 +73,11 @@ def test_settings_that_cannot_be_read_are_told_once_by_others(top: Path, tmp_pat
 
 def test_runners_and_programs_that_are_missing(top: Path) -> None:
     write(top, {**PROJECT, "package.json": '{"devDependencies": {"vitest": "1"}}'})
+    inside = RedGreenPolicy(test_commands={"pytest": "bin/py -m pytest"})
+    assert lines(doctor.runners_there(top, inside, ("pytest",)))[1].startswith("warn: pytest: bin/py is missing")
+    write(top, {"bin/py": "#!/bin/sh\n"})
+    (top / "bin/py").chmod(0o755)
+    assert lines(doctor.runners_there(top, inside, ("pytest",))) == ["ok: test runners: pytest"]
     policy = RedGreenPolicy(test_commands={"pytest": "no-such-python -m pytest"})
     told = lines(doctor.runners_there(top, policy, names_for(top, policy)))
     assert told[:3] == [
@@ -100,6 +106,16 @@ def test_a_repository_without_tests_cannot_bear_strict(top: Path, mode: Mode, le
     write(top, {"tests/test_money.py": "def test_a(:\n"})
     broken, fix = bears(top, mode)
     assert broken.startswith(f"{level}: {why}") and "syntax" in broken.lower() and fix == FIX
+
+
+def test_an_interpreter_without_the_runner_is_told_as_such(top: Path) -> None:
+    write(top, PROJECT)
+    venv.create(top / ".venv", with_pip=False)
+    why = "red-green: strict cannot be borne, no test can be collected: "
+    assert bears(top) == [
+        f"warn: {why}pytest: ModuleNotFoundError: No module named 'pytest'",
+        "  fix: install pytest where the tests run, or say how they run: [redgreen.test_command_for] pytest",
+    ]
 
 
 def test_tests_that_are_slow_to_collect_are_left_alone(top: Path) -> None:

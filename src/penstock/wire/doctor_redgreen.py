@@ -96,7 +96,7 @@ def runners_there(top: Path, policy: RedGreenPolicy, names: Sequence[RunnerName]
 def _missing_program(top: Path, policy: RedGreenPolicy, name: RunnerName) -> tuple[str, str]:
     """What is missing, and the fix."""
     command = shlex.split(policy.test_commands.get(name, ""))
-    if command and shutil.which(command[0], path=f"{os.environ.get('PATH', '')}:{top}") is None:
+    if command and shutil.which(str(top / command[0]) if "/" in command[0] else command[0]) is None:
         return command[0], f"install it, or mend [redgreen.test_command_for] {name}"
     match name:
         case "pytest" | "unittest":
@@ -127,13 +127,17 @@ def bears_strict(
     if found.tests:
         what = f"{counted(len(found.tests), 'test')} collected in {counted(len(files), 'file')} of {len(tests)}"
         return Finding(level="ok", what=f"red-green: strict can be borne: {what}")
-    return _cannot(policy, found.note or next(iter(found.broken.values()), "no test in any test file"))
+    if found.note:
+        name = tests[files[0]]
+        fix = f"install {name} where the tests run, or say how they run: [redgreen.test_command_for] {name}"
+        return _cannot(policy, f"{name}: {found.note.rpartition('; ')[2]}", fix)
+    return _cannot(policy, next(iter(found.broken.values()), "no test in any test file"))
 
 
-def _cannot(policy: RedGreenPolicy, why: str) -> Finding:
+def _cannot(policy: RedGreenPolicy, why: str, fix: str = CHARACTERISE) -> Finding:
     level: Level = "bad" if policy.mode == "strict" else "warn"
     what = f"red-green: strict cannot be borne, no test can be collected: {' '.join(why.split())[:300]}"
-    return Finding(level=level, what=what, fix=CHARACTERISE)
+    return Finding(level=level, what=what, fix=fix)
 
 
 def _likely(top: Path, paths: Sequence[str]) -> list[str]:

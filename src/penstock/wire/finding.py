@@ -11,7 +11,7 @@ Level = Literal["ok", "warn", "bad"]
 
 
 class Finding(Frozen):
-    """One thing that was looked at. `bad`: `penstock run` cannot work; `warn`: it works, less safely."""
+    """One thing that was looked at. `bad`: `penstock run` cannot work, or what guards does not; `warn`: less safely."""
 
     level: Level
     what: str
