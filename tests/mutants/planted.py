@@ -8,7 +8,6 @@ from tests.mutants import (
     cli_redgreen,
     core,
     demo,
-    demo,
     git,
     hooks,
     judging,
@@ -40,7 +39,6 @@ PLANTED: tuple[Planted, ...] = (
     *mcp.PLANTED,
     *cli_redgreen.PLANTED,
     *agent_loop.PLANTED,
-    *demo.PLANTED,
     *demo.PLANTED,
     *bypass.PLANTED,
 )
