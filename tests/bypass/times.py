@@ -121,7 +121,7 @@ async def repaired_while_it_runs(gate: Watched) -> None:
 async def by_a_bystander(gate: Watched) -> None:
     """Another test writes while the turn ends, and the red of the first is still in force."""
     await gate.call("run_tests", tests=[NAME])
-    await gate.write("app/money.py", RIGHT)
+    await gate.write("app/money.py", WRONG.replace("  # stolen", ""))
     await gate.write("tests/test_other.py", WRITES.replace("triple", "other").replace("== 5", "== 4"))
 
 
@@ -167,9 +167,7 @@ VECTORS: tuple[Vector, ...] = (
         control="believed",
         files=PROJECT,
     ),
-    timed(
-        "a test that writes as the turn ends", by_a_bystander, "restored", is_stolen, control="believed", files=ASKED
-    ),
+    timed("a test that writes as the turn ends", by_a_bystander, "restored", is_stolen, control="run", files=ASKED),
     timed("a change between two looks", between_two_looks, "restored"),
     timed("a write beside the tools", by_hand_beside_the_tools, "restored", is_stolen),
     timed(

@@ -31,9 +31,10 @@ from tests.integration.gate_world import PROJECT, Gate, make_launcher, open_gate
 
 Family = Literal["write", "forge", "runner", "claim", "time", "path", "mode"]
 Right = Literal["blocked", "restored", "marked"]
-Control = Literal["off", "stands", "bare", "believed"]
+Control = Literal["off", "stands", "bare", "believed", "run"]
 """`off`: the same session, its guard off. `stands`: off, and what nothing asked for stands in production. `bare`: plain
-files and shells, no session. `believed`: off, and whoever goes by the exit status of a plain pytest is taken in."""
+files and shells, no session. `believed`: off, and whoever goes by the exit status of a plain pytest is taken in.
+`run`: off, and a plain pytest is run, however it ends."""
 
 NO_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """What is installed beside the tests of this repository is none of the attacked project's, and slow to load."""
@@ -272,10 +273,20 @@ def is_proven(gate: Watched) -> bool:
 
 def is_believed(gate: Watched) -> bool:
     """A line that nothing asked for stands there, and a plain pytest ends with 0."""
+    return run_plainly(gate) == 0 and is_stolen(gate)
+
+
+def is_run(gate: Watched) -> bool:
+    """A line that nothing asked for stands there after a plain pytest."""
+    return run_plainly(gate) >= 0 and is_stolen(gate)
+
+
+def run_plainly(gate: Watched) -> int:
+    """Exit status of pytest."""
     words = [sys.executable, "-B", "-m", "pytest", "-q", "tests"]
     environment = {**os.environ, **NO_PLUGINS, "PYTHONPATH": str(gate.top)}
     ran = subprocess.run(words, cwd=gate.top, env=environment, capture_output=True, timeout=COMMAND_WALL_S, check=False)
-    return ran.returncode == 0 and is_stolen(gate)
+    return ran.returncode
 
 
-CONTROLS: Mapping[str, Lands] = {"believed": is_believed, "stands": is_stolen}
+CONTROLS: Mapping[str, Lands] = {"believed": is_believed, "stands": is_stolen, "run": is_run}

@@ -68,11 +68,11 @@ PLANTED = (
         seen_by("time: a test that writes as the turn ends"),
     ),
     Planted(
-        "ledger-any-verdict",
-        "whatever is not green is a red",
-        LEDGER,
-        "    if event.verdict in RED:\n        _turn_red",
-        "    if event.verdict not in PASSING:\n        _turn_red",
+        "teardown-is-red",
+        "a failing tear-down is a red",
+        "core/redgreen/verdicts.py",
+        'frozenset({"red_assert", "red_exception", "red_missing_target"})',
+        'frozenset({"red_assert", "red_exception", "red_missing_target", "teardown_error"})',
         seen_by("claim: a red of a teardown"),
     ),
     Planted(
