@@ -31,7 +31,7 @@ PLANTED = (
         "gate-claim",
         "a red licenses edits of files that it does not concern",
         GATE,
-        "beyond = [path for path in guarded if basis_of(life, path) is None]",
+        "beyond = [path for path in guarded if _basis(ask, life, path) is None]",
         "beyond: list[str] = []",
         seen_by("claim: a red of something else"),
     ),

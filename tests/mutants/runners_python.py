@@ -53,7 +53,7 @@ PLANTED = (
         "untouched",
         "a red that touches no phantom has authority",
         f"{SIDE}trial.py",
-        'return red._replace(verdict="vacuous")',
+        'return red if ran else red._replace(verdict="vacuous")',
         "return red",
         (f"{EACH}[pytest-vacuous]",),
     ),

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from penstock.core.redgreen import events as e
-from penstock.core.redgreen.gate import EditAsk, Licence, judge_claim, refusal_text
+from penstock.core.redgreen.gate import EditAsk, Licence, judge_claim, judge_edit, refusal_text
+from penstock.core.redgreen.imports import may_import
 from penstock.core.redgreen.policy import RedGreenLimits
+from penstock.core.redgreen.test_id import TestId
 from penstock.core.redgreen.verdicts import PASSING, RED, RUN_VERDICTS, RunVerdict
 from tests.unit.redgreen_history import SAME, A, B, History, code_of, named
 
@@ -126,6 +128,17 @@ def test_a_red_is_no_more_after_any_other_verdict() -> None:
             assert not history.ledger.red, verdict
 
 
+@pytest.mark.parametrize("verdict", ["collect_error", "syntax_error", "setup_error"])
+def test_edits_that_keep_their_own_test_from_loading_may_be_mended(verdict: RunVerdict) -> None:
+    history = History()
+    red(history)
+    history.applied()
+    history.ran(A, verdict)
+    assert code_of(history.asked(test=A)) == "allowed:red"
+    history.ran(A, verdict, binding=e.Binding(test_sha="t2", control_sha="c1"))
+    assert code_of(history.asked(test=A)) == "not_red"
+
+
 def test_a_runner_that_fails_does_not_take_a_red_away() -> None:
     history = History()
     red(history)
@@ -163,6 +176,42 @@ def test_two_red_tests_that_concern_a_file_must_be_told_apart() -> None:
     answer = history.asked()
     assert isinstance(answer, Licence)
     assert answer.test == A
+
+
+def test_rows_of_one_red_test_are_one_test() -> None:
+    history = History()
+    rows = [TestId(runner="pytest", path=A.path, chain=A.chain, param=row) for row in ("1", "2")]
+    for row in rows:
+        history.ran(row, "red_assert")
+    answer = history.asked()
+    assert isinstance(answer, Licence)
+    assert answer.test == rows[0]
+
+
+def test_a_new_file_is_concerned_by_what_was_edited_to_import_it() -> None:
+    history = History()
+    red(history)
+    ask = EditAsk("write_file", ("app/new.py",), None, {A: SAME}, importers={"app/new.py": ("app/a.py",)})
+    assert code_of(judge_edit(history.ledger, ask, "strict")) == "claim_unrelated"
+    history.add(e.EditClaim(test=A, targets=("app/a.py",), basis="executed"))
+    answer = judge_edit(history.ledger, ask, "strict")
+    assert isinstance(answer, Licence)
+    assert answer.claims[0].basis == "imported"
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted", "is_asked_for"),
+    [
+        ("from app.new import x", "app/new.py", True),
+        ("from .new import x", "app/new.py", True),
+        ("from app import new", "app/new.py", True),
+        ("from app.new.far import x", "app/new/__init__.py", True),
+        ("from app.other import x", "app/new.py", False),
+        ("'app.new'", "app/new.py", False),
+    ],
+)
+def test_a_file_is_asked_for_by_an_import(source: str, wanted: str, is_asked_for: bool) -> None:
+    assert may_import("app/a.py", source.encode(), wanted) == is_asked_for
 
 
 def test_a_claim_is_inferred_where_one_red_test_concerns_the_target() -> None:

@@ -18,15 +18,26 @@ from penstock.core.redgreen.test_id import RunnerName, TestId
 
 Content = Callable[[Entry], bytes]
 
+Shas = dict[tuple[str, str, tuple[str, ...]], str]
+"""Digests of tests, by the digest of their file, its path and their names: all rows of a test share one."""
+
+SHAS_MAX = 50_000
+
 SOURCE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".rs", ".go")
 """Ends of names of code: of that, runners tell what a test ran or needs."""
 
 
 class Bindings:
-    """Bindings over one state of the tree; another state needs another one. `content` gives the bytes of an entry."""
+    """Bindings over one state of the tree; another state needs another one. `content` gives the bytes of an entry.
 
-    def __init__(self, policy: RedGreenPolicy, tree: Mapping[str, Entry], content: Content) -> None:
+    `shas`: what earlier states were found to have, to be gone on with.
+    """
+
+    def __init__(
+        self, policy: RedGreenPolicy, tree: Mapping[str, Entry], content: Content, shas: Shas | None = None
+    ) -> None:
         self._policy, self._tree, self._content = policy, tree, content
+        self._shas: Shas = {} if shas is None else shas
         self._control: str | None = None
         self._data: tuple[str, ...] | None = None
         self._slugs: dict[tuple[RunnerName, str], dict[tuple[str, ...], str]] = {}
@@ -50,7 +61,13 @@ class Bindings:
         entry = self._tree.get(test.path)
         if entry is None or entry.kind != "file":
             return ""
-        return binding.test_sha(self.known_to_runner(test), self._content(entry))
+        known = self.known_to_runner(test)
+        key = (entry.digest, test.path, known.chain)
+        if key not in self._shas:
+            if len(self._shas) >= SHAS_MAX:
+                self._shas.clear()
+            self._shas[key] = binding.test_sha(known, self._content(entry))
+        return self._shas[key]
 
     def control_sha(self) -> str:
         """Digest over all control files."""

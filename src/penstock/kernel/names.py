@@ -25,8 +25,10 @@ class TestNames:
         self._session = session
 
     async def one(self, name: object) -> TestId:
-        """The one test that `name` is. Raises `UnknownTest`."""
+        """The one test that `name` is; of one with rows, the first that is red. Raises `UnknownTest`."""
         tests, files = await self.several([name])
+        if len({test.base for test in tests}) == 1:
+            tests = (next((t for t in tests if t in self._session.ledger.red), tests[0]),)
         if files or len(tests) != 1:
             shown = ", ".join(spell(test) for test in tests[:5])
             raise UnknownTest(f"{name!r} is not one test" + (f": it may be {shown}" if shown else ": name the test"))

@@ -34,6 +34,31 @@ class Asked:
     whole: bool = False
 
 
+@dataclass(frozen=True)
+class Changed:
+    """What an edit made of a file: its changed lines as wide as they can be run, and lines that only name things."""
+
+    lines: set[int]
+    defining: set[int]
+    is_bare: bool
+
+
+class Changes:
+    """The last change of each file that was asked about: every test of a run asks the same."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[bytes, bytes, Changed]] = {}
+
+    def of(self, path: str, before: bytes, after: bytes) -> Changed:
+        """The change from `before` to `after`."""
+        last = self._last.get(path)
+        if last is None or last[:2] != (before, after):
+            lines = changed_lines(before, after)
+            wide, named = widened(path, after, lines), defining(path, after)
+            last = self._last[path] = (before, after, Changed(wide, named, is_bare(path, after, lines)))
+        return last[2]
+
+
 class TestDesk:
     """Takes orders for test runs. Remembers the lines of the last flush, for mutation."""
 
@@ -43,6 +68,7 @@ class TestDesk:
         self._session = session
         self.lines: dict[TestId, Lines] = {}
         """Changed lines that a test ran in the last flush, by file."""
+        self._changes = Changes()
 
     async def ask(self, asked: Asked) -> list[e.TestRun]:
         """Somebody wants to know: reds are confirmed at once, and what they say is in the ledger."""
@@ -223,12 +249,12 @@ class TestDesk:
             return set() if concerned else None
         after = self._session.content(now)
         before = self._session.content(change.before) if change.before else b""
-        changed = changed_lines(before, after)
-        if is_bare(path, after, changed):
+        changed = self._changes.of(path, before, after)
+        if changed.is_bare:
             return set() if concerned else None
-        imported = read_ranges(report.import_lines.get(path, "")) - defining(path, after) if concerned else set()
+        imported = read_ranges(report.import_lines.get(path, "")) - changed.defining if concerned else set()
         ran = read_ranges(outcome.executed.get(path, "")) | imported
-        return widened(path, after, changed) & ran or None
+        return changed.lines & ran or None
 
 
 def _spawn(

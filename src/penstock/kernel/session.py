@@ -22,11 +22,12 @@ from penstock.core.events import LedgerSealed
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.entry import Entry
 from penstock.core.redgreen.gate import EditAsk, Licence, judge_claim, judge_edit
+from penstock.core.redgreen.imports import may_import
 from penstock.core.redgreen.ledger import Ledger, evolve
 from penstock.core.redgreen.policy import GuardedKind, RedGreenPolicy, kind_of
 from penstock.core.redgreen.test_id import RunnerName, TestId
 from penstock.core.weakening import parse
-from penstock.kernel.bindings import Bindings
+from penstock.kernel.bindings import Bindings, Shas
 from penstock.kernel.launching import Launcher
 from penstock.kernel.runner import TestRunner
 from penstock.kernel.tree.entry import Change, Unreadable, diff
@@ -99,6 +100,7 @@ class GateSession:
         self.expected: dict[str, Entry] = {}
         """What must stand in the whole tree."""
         self._bindings: Bindings | None = None
+        self._shas: Shas = {}
         self._ran: dict[str, str] = {}
         self.head = ""
 
@@ -140,7 +142,7 @@ class GateSession:
     def bindings(self) -> Bindings:
         """Bindings over the tree as the ledger has it."""
         if self._bindings is None:
-            self._bindings = Bindings(self.policy, self.expected, self.content)
+            self._bindings = Bindings(self.policy, self.expected, self.content, self._shas)
         return self._bindings
 
     def fresh_tests(self) -> tuple[str, ...]:
@@ -174,7 +176,14 @@ class GateSession:
             test=test,
             bindings={t: self.bindings.of_run(run) for t, run in runs.items()},
             test_path=proposed_test_path(place) if place else "",
+            importers={p: self._importers(p) for p in wanted if p not in self.expected},
         )
+
+    def _importers(self, path: str) -> tuple[str, ...]:
+        """Files edited in this turn that import `path` as they stand now."""
+        edited = dict.fromkeys(edit.path for edit in self.ledger.turn.file_edits)
+        there = ((p, entry) for p in edited if (entry := self.expected.get(p)) and entry.kind == "file")
+        return tuple(p for p, entry in there if may_import(p, self.content(entry), path))
 
     def judge(self, tool: str, paths: Iterable[str], test: TestId | None = None) -> Licence | e.Refusal:
         """The verdict on an edit that is not made yet; a refusal is recorded."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from penstock.core.paths import matches
 from penstock.core.redgreen.entry import Entry
+from penstock.core.redgreen.imports import places_imported
 from penstock.core.redgreen.test_id import TestId, spell
 from penstock.core.weakening import changed_tests, parse
 from penstock.kernel.session import GateSession
@@ -111,27 +112,11 @@ def _unguarded_imports(session: GateSession, path: str, source: bytes) -> Iterat
     """Files of tests, and directories that nobody looks into, that a production file imports by name."""
     tree = parse(source)
     for node in ast.walk(tree) if tree else ():
-        for name in _imported(node, path.split("/")[:-1]):
+        for name in places_imported(node, path.split("/")[:-1]):
             places = [f"{name}.py", f"{name}/__init__.py"]
             yield from (p for p in places if p in session.expected and session.kind(p) in ("test", "control"))
             if matches(IGNORED, f"{name}/x"):
                 yield name
-
-
-def _imported(node: ast.AST, package: list[str]) -> Iterator[str]:
-    """Paths without their suffix that an import may mean, from the root and from the file's own directory."""
-    match node:
-        case ast.Import(names=names):
-            found = [alias.name.replace(".", "/") for alias in names]
-        case ast.ImportFrom(module=module, names=names, level=level):
-            above = package[: len(package) - level + 1] if level else []
-            base = "/".join([*above, *(module or "").split(".")]).strip("/")
-            found = [base, *(f"{base}/{alias.name}".strip("/") for alias in names)]
-        case _:
-            return
-    for name in filter(None, found):
-        yield name
-        yield "/".join([*package, name])
 
 
 def _now(session: GateSession, path: str) -> bytes | None:

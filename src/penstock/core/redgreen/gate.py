@@ -13,7 +13,7 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.ledger import Ledger, TestLife
 from penstock.core.redgreen.policy import GuardedKind, Mode, kind_of
 from penstock.core.redgreen.test_id import TestId, spell
-from penstock.core.redgreen.verdicts import OUR_FAULT, REASONS, RED
+from penstock.core.redgreen.verdicts import OUR_FAULT, REASONS, RED, UNLOADED
 
 REFUSAL_CHARS_MAX = 400
 NAMES_MAX = 3
@@ -30,6 +30,8 @@ class EditAsk:
     """What each red test depends on, as it stands in the tree now."""
     test_path: str = ""
     """Where a test for these paths would go, for the refusal."""
+    importers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For each path that does not exist yet, files edited in this turn that import it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _strict(ledger: Ledger, ask: EditAsk, kinds: Mapping[str, GuardedKind], guar
         return Licence(allowance="exempt" if all(kinds[p] == "exempt" for p in ask.paths) else "free")
     if ledger.refactor is not None:
         return _refactoring(ledger)
-    test = ask.test or _only_red(ledger, guarded)
+    test = ask.test or _only_red(ledger, ask, guarded)
     if isinstance(test, e.Refusal):
         return test
     if test is None:
@@ -92,13 +94,13 @@ def _refactoring(ledger: Ledger) -> Verdict:
     return Licence(allowance="refactor")
 
 
-def _only_red(ledger: Ledger, guarded: tuple[str, ...]) -> TestId | e.Refusal | None:
-    """The test whose claim covers the targets; else the one red test that concerns them all."""
+def _only_red(ledger: Ledger, ask: EditAsk, guarded: tuple[str, ...]) -> TestId | e.Refusal | None:
+    """The test whose claim covers the targets; else the one red test that concerns them all, by its first red row."""
     claimed = [t for t in ledger.red if (c := ledger.tests[t].claim) and set(guarded) <= set(c.targets)]
     if claimed:
         return claimed[-1]
-    fitting = [t for t in ledger.red if all(basis_of(ledger.tests[t], path) for path in guarded)]
-    if len(fitting) > 1:
+    fitting = [t for t in ledger.red if all(_basis(ask, ledger.tests[t], path) for path in guarded)]
+    if len({t.base for t in fitting}) > 1:
         missing = f"several red tests concern {_names(guarded)}: say which one this edit is for"
         return e.Refusal(code="no_claim", missing=missing, test=fitting[0], next_command=_call("claim", fitting[0]))
     if fitting:
@@ -122,12 +124,12 @@ def _under(ledger: Ledger, ask: EditAsk, test: TestId, guarded: tuple[str, ...])
         _not_red(test, life)
         or _exhausted(ledger, test, life)
         or _stale(ask, test, life)
-        or _unrelated(test, life, guarded)
+        or _unrelated(ask, test, life, guarded)
     )
     if refusal is not None:
         return refusal
     assert life is not None
-    claims = () if _is_claimed(life, guarded) else (_claim(test, life, guarded, is_inferred=ask.test is None),)
+    claims = () if _is_claimed(life, guarded) else (_claim(ask, test, life, guarded, is_inferred=ask.test is None),)
     return Licence(allowance="red", red=life.red_seq, test=test, claims=claims)
 
 
@@ -139,21 +141,21 @@ def judge_claim(ledger: Ledger, ask: EditAsk) -> e.EditClaim | e.Refusal:
         _not_red(ask.test, life)
         or _exhausted(ledger, ask.test, life)
         or _stale(ask, ask.test, life)
-        or _unrelated(ask.test, life, ask.paths)
+        or _unrelated(ask, ask.test, life, ask.paths)
     )
     if refusal is not None:
         return refusal
     assert life is not None
-    return _claim(ask.test, life, ask.paths, is_inferred=False)
+    return _claim(ask, ask.test, life, ask.paths, is_inferred=False)
 
 
 def _is_claimed(life: TestLife, guarded: tuple[str, ...]) -> bool:
     return life.claim is not None and set(guarded) <= set(life.claim.targets)
 
 
-def _claim(test: TestId, life: TestLife, guarded: tuple[str, ...], *, is_inferred: bool) -> e.EditClaim:
+def _claim(ask: EditAsk, test: TestId, life: TestLife, guarded: tuple[str, ...], *, is_inferred: bool) -> e.EditClaim:
     order: tuple[e.Basis, ...] = ("imported", "phantom", "executed")
-    bases = [basis_of(life, path) or "imported" for path in guarded]
+    bases = [_basis(ask, life, path) or "imported" for path in guarded]
     earlier = life.claim.targets if life.claim else ()
     return e.EditClaim(
         test=test,
@@ -174,6 +176,13 @@ def basis_of(life: TestLife, path: str) -> e.Basis | None:
     return "imported" if path in life.red.imported else None
 
 
+def _basis(ask: EditAsk, life: TestLife, path: str) -> e.Basis | None:
+    """As `basis_of`; and what does not exist yet is concerned by code that was edited for that red and imports it."""
+    targets = life.claim.targets if life.claim else ()
+    wanting = (by for by in ask.importers.get(path, ()) if by in targets)
+    return basis_of(life, path) or ("imported" if any(wanting) else None)
+
+
 # --- what is not met ------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +191,7 @@ def _not_red(test: TestId, life: TestLife | None) -> e.Refusal | None:
         missing = "it was not run yet: run it and see it fail"
         return e.Refusal(code="no_red", missing=missing, test=test, next_command=_call("run_tests", test))
     verdict = life.last.verdict
-    if verdict in RED and life.red is not None:
+    if life.red is not None and (verdict in RED or verdict in UNLOADED):
         return None
     code = "no_verdict" if verdict in OUR_FAULT else "not_red"
     return e.Refusal(
@@ -244,12 +253,14 @@ def _stale(ask: EditAsk, test: TestId, life: TestLife | None) -> e.Refusal | Non
     )
 
 
-def _unrelated(test: TestId, life: TestLife | None, guarded: tuple[str, ...]) -> e.Refusal | None:
+def _unrelated(ask: EditAsk, test: TestId, life: TestLife | None, guarded: tuple[str, ...]) -> e.Refusal | None:
     assert life is not None and life.red is not None
-    beyond = [path for path in guarded if basis_of(life, path) is None]
+    beyond = [path for path in guarded if _basis(ask, life, path) is None]
     if not beyond:
         return None
     missing = f"it neither ran nor imports {_names(beyond)}: claim a red test that does"
+    if all(path in ask.importers for path in beyond):
+        missing = f"it does not ask for {_names(beyond)} yet: first let code that it runs import that"
     return e.Refusal(
         code="claim_unrelated", missing=missing, test=test, last_verdict=life.red.verdict, next_command="run_tests"
     )

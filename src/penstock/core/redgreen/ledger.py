@@ -16,7 +16,7 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.entry import Entry
 from penstock.core.redgreen.policy import RedGreenPolicy
 from penstock.core.redgreen.test_id import TestId
-from penstock.core.redgreen.verdicts import OUR_FAULT, PASSING, RED, UNHEARD, RunVerdict
+from penstock.core.redgreen.verdicts import OUR_FAULT, PASSING, RED, UNHEARD, UNLOADED, RunVerdict
 
 
 @dataclass
@@ -209,8 +209,16 @@ def _run(ledger: Ledger, event: e.TestRun) -> None:
         _turn_red(ledger, life, event)
     elif event.verdict == "green":
         _turn_green(ledger, life, event)
-    elif event.verdict not in OUR_FAULT:
+    elif event.verdict not in OUR_FAULT and not _is_half_done(life, event):
         _lose_red(ledger, event.test)
+
+
+def _is_half_done(life: TestLife, event: e.TestRun) -> bool:
+    """Whether edits under the red in force keep the unchanged test from being loaded: they may be mended."""
+    if life.red is None or not life.edits_used or event.purpose != "ask" or event.verdict not in UNLOADED:
+        return False
+    was, now = life.red.binding, event.binding
+    return (was.test_sha, was.control_sha) == (now.test_sha, now.control_sha)
 
 
 def _cover(ledger: Ledger, event: e.TestRun, before: e.TestRun | None) -> None:

@@ -33,6 +33,9 @@ PASSING: frozenset[RunVerdict] = frozenset({"green", "unexpected_green"})
 OUR_FAULT: frozenset[RunVerdict] = frozenset({"runner_error", "timeout"})
 """The runner's or ours: never looks like a violation of the agent's."""
 
+UNLOADED: frozenset[RunVerdict] = frozenset({"collect_error", "syntax_error", "setup_error"})
+"""The test could not begin: right after edits that its own red licensed, they are what broke it."""
+
 UNHEARD: frozenset[RunVerdict] = frozenset({"not_run", "crash", "timeout", "runner_error"})
 """The test did not come to its end: it may hide what another verdict would say."""
 

@@ -64,9 +64,16 @@ class Phantoms:
         """Module, and name in it, that an import error says the tree does not have."""
         if isinstance(error, ModuleNotFoundError):
             return (error.name, "") if error.name and self._would_be_ours(error.name) else None
+        if isinstance(error, AttributeError):
+            return self._attribute(getattr(error, "obj", None), getattr(error, "name", None))
         found = _NO_NAME.search(str(error)) if isinstance(error, ImportError) else None
         owner = sys.modules.get(found[2]) if found else None
         return (found[2], found[1]) if found and owner is not None and self._is_ours(owner) else None
+
+    def _attribute(self, owner: Any, name: str | None) -> tuple[str, str] | None:
+        """`module.name` on a line that loading runs: a class attribute, a row of a parametrised test."""
+        is_module = isinstance(owner, ModuleType) and sys.modules.get(owner.__name__) is owner
+        return (owner.__name__, name) if name and is_module and self._is_ours(owner) else None
 
     def homes(self, module: str, name: str = "") -> tuple[str, ...]:
         """Paths of the tree at which a missing module or name would live."""
@@ -210,6 +217,12 @@ def _touched(phantom: Any, more: str = "") -> Any:
     phantoms, what, homes = phantom.__dict__["_penstock"]
     phantoms.touch(f"{what}{more}", homes)
     return Phantom(phantoms, f"{what}{more}", homes)
+
+
+def homes_of(phantom: Phantom) -> tuple[str, ...]:
+    """Paths where it would live; asking is no touch."""
+    homes: tuple[str, ...] = phantom.__dict__["_penstock"][2]
+    return homes
 
 
 _OPERATORS = (

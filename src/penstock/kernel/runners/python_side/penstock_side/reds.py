@@ -11,7 +11,7 @@ import traceback
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from .phantoms import Phantoms
+from .phantoms import Phantom, Phantoms, homes_of
 from .places import MESSAGE_CHARS_MAX, Tree, clean, spelled
 
 _MISFIT = re.compile(
@@ -72,6 +72,8 @@ class Judge:
 
     def _without_attribute(self, error: AttributeError, own: str) -> tuple[str, ...]:
         owner = getattr(error, "obj", None)
+        if type(owner) is Phantom:
+            return homes_of(owner)
         by_text = _MODULE_WITHOUT.match(clean(error)) if owner is None else None
         if by_text:
             owner = sys.modules.get(by_text[1])

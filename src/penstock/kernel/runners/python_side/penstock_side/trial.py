@@ -60,7 +60,7 @@ class Trial:
         """Tell all about it; gives the verdict."""
         stage = self._stage
         executed = stage.lines.end_test()
-        red = self._heed_phantoms(self.red or self._without_red())
+        red = self._heed_phantoms(self.red or self._without_red(), set(executed) - {self.test[1]})
         stage.phantoms.is_strict = False
         stage.pipe.tell(
             "end",
@@ -80,15 +80,15 @@ class Trial:
         is_whole = {"setup", "call", "teardown"} <= self._phases
         return Red("green", "", "", "") if is_whole else Red("not_run", "", "", "not every phase of it ran")
 
-    def _heed_phantoms(self, red: Red) -> Red:
-        """With phantoms in place a test asks for something only if it touched one."""
+    def _heed_phantoms(self, red: Red, ran: set[str]) -> Red:
+        """With phantoms in place a test asks for something only if it touched one, or failed in what is there."""
         touched = tuple(dict.fromkeys([*self._touched, *self._stage.phantoms.touched]))
+        if touched and red.verdict in (*OPEN, "setup_error"):
+            return red._replace(verdict="red_missing_target", phantoms=touched)
         if red.verdict not in OPEN:
             return red
-        if touched:
-            return red._replace(verdict="red_missing_target", phantoms=touched)
         if self.test[1] not in self._stage.uses_phantoms or red.verdict == "red_missing_target":
             return red
         if red.verdict == "green":
             return red._replace(verdict="collect_error", message="its file imports what does not exist")
-        return red._replace(verdict="vacuous")
+        return red if ran else red._replace(verdict="vacuous")
