@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ UNBROKEN_COLUMNS = 10_000
 def open_stdout() -> Console:
     """The console of stdout. Colour as its own conventions say (NO_COLOR, TERM=dumb, no terminal: none)."""
     console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_terminal:
         console.width = UNBROKEN_COLUMNS
     return console
 
