@@ -5,6 +5,7 @@ It runs in the sandbox that this machine can give; those that are stopped in the
 
 from __future__ import annotations
 
+import os
 import socket
 import tomllib
 from collections.abc import Iterator
@@ -143,8 +144,29 @@ def under_way(place: Path) -> Iterator[tuple[Live, socket.socket]]:
     place.mkdir()
     with live(place, "demo", "--dir", str(place), "--scenario", "redgreen", "--sandbox", "none") as running:
         running.until(is_at_work)
-        with socket.create_connection(address_of(place), ANSWER_S) as line:
+        with served_by(running) as served, socket.create_connection(address_of(place), ANSWER_S) as line:
+            assert served
             yield running, line
+
+
+@contextmanager
+def served_by(running: Live) -> Iterator[list[int]]:
+    """The processes below it that serve its model, or keep the one that does. None outlives a test that fails."""
+    pid = running.process.pid
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    served = [int(child) for child in below if serves_a_model(int(child))]
+    try:
+        yield served
+    finally:
+        for left in filter(serves_a_model, served):
+            os.kill(left, SIGKILL)
+
+
+def serves_a_model(pid: int) -> bool:
+    try:
+        return b"model_scripted" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def is_over(line: socket.socket) -> bool:
