@@ -166,7 +166,8 @@ def test_doctor_tells_what_is_missing(tmp_path: Path) -> None:
 def test_version_help_and_completion(tmp_path: Path) -> None:
     assert penstock(tmp_path, "--version").out.startswith("penstock, version ")
     top = penstock(tmp_path, "--help").out
-    for command in ("init", "run", "status", "tickets", "approve", "report", "doctor", "demo"):
+    shown = ("init", "run", "status", "tickets", "approve", "report", "doctor", "demo")
+    for command in (*shown, "gate", "hook", "mcp", "plan", "refactor", "events", "stats"):
         assert f"  {command} " in top
         assert penstock(tmp_path, command, "--help").exit_code == 0
     assert "_PENSTOCK_COMPLETE=bash_complete" in penstock(tmp_path, "completion", "bash").out
