@@ -134,6 +134,41 @@ def test_only_the_file_that_broke_a_test_goes_back(tmp_path: Path) -> None:
     run(story())
 
 
+def test_the_red_of_an_edit_that_was_reverted_licenses_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        gate = await plain_gate(tmp_path)
+        await red_third(gate)
+        await gate.call("write_file", path="app/money.py", content=WITH_THIRD.replace("amount * 2", "amount * 3"))
+        assert (await gate.ended()).data["reverted"] == ["app/money.py"]
+        other = MONEY.replace("amount * 2", "amount + amount")
+        answer = await gate.call("write_file", path="app/money.py", content=other)
+        assert answer.is_error, answer.text
+        assert gate.text("app/money.py") == MONEY
+        await gate.close()
+
+    run(story())
+
+
+def test_a_test_that_was_deleted_spoils_one_turn_and_no_more(tmp_path: Path) -> None:
+    async def story() -> None:
+        gate = await plain_gate(tmp_path)
+        more = f"{THIRD}\n\ndef test_passing():\n    assert money.half(2) == 1\n"
+        await gate.call("write_file", path="tests/test_money.py", content=more)
+        await gate.call("run_tests", tests=["tests/test_money.py"])
+        await gate.call("write_file", path="app/money.py", content=WITH_THIRD)
+        assert not (await gate.ended()).is_error
+        for n, (name, is_spoilt) in enumerate([("fourth", True), ("fifth", False)]):
+            test = f"{THIRD}\n\ndef test_{name}():\n    assert money.{name}(20) == 1\n"
+            await gate.call("write_file", path="tests/test_money.py", content=test)
+            await gate.call("run_tests", tests=[f"tests/test_money.py::test_{name}"])
+            text = gate.text("app/money.py") + f"\n\ndef {name}(amount):\n    return amount / 20\n"
+            assert not (await gate.call("write_file", path="app/money.py", content=text)).is_error, n
+            assert (await gate.ended()).is_error == is_spoilt, n
+        await gate.close()
+
+    run(story())
+
+
 def test_a_storm_over_one_test_ends_what_it_licenses(tmp_path: Path) -> None:
     async def story() -> None:
         gate = await plain_gate(tmp_path, RedGreenLimits(reverts_per_test_max=1))

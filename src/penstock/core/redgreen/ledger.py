@@ -204,6 +204,8 @@ def _run(ledger: Ledger, event: e.TestRun) -> None:
     if event.purpose == "confirm" and event.verdict != "flaky":
         return  # the red stands as it was told
     _cover(ledger, event, life.last)
+    if event.purpose == "flush" and event.verdict == "not_run":
+        ledger.has_suite = False  # it may have been deleted: the next closing runs what is there
     life.last = event
     if event.verdict in RED:
         _turn_red(ledger, life, event)
@@ -222,7 +224,7 @@ def _is_half_done(life: TestLife, event: e.TestRun) -> bool:
 
 
 def _cover(ledger: Ledger, event: e.TestRun, before: e.TestRun | None) -> None:
-    if event.verdict not in PASSING and event.verdict not in RED:
+    if event.verdict not in PASSING and event.verdict not in RED and event.verdict != "not_run":
         return  # it saw nothing, or not all
     for path in files_of(before) if before else ():
         ledger.covers.get(path, {}).pop(event.test, None)
@@ -311,7 +313,18 @@ def _revert(ledger: Ledger, event: e.EditReverted) -> None:
         turn.greens.pop(test, None)
         _lose_red(ledger, test)
         life.last = None
+    for test in _seen_with(ledger, event.edits):
+        _lose_red(ledger, test)
+        ledger.tests[test].last = None
     turn.blamed = turn.blamed or event.why == "regression"
+
+
+def _seen_with(ledger: Ledger, edits: tuple[e.FileEdit, ...]) -> list[TestId]:
+    """Tests whose red was seen on a tree with these edits in it: that tree has gone, and the red with it."""
+    first = min((edit.edit for edit in edits), default=ledger.seq)
+    paths = {edit.path for edit in edits}
+    lives = ((test, ledger.tests[test]) for test in ledger.red)
+    return [t for t, life in lives if life.red and life.red_seq > first and not paths.isdisjoint(files_of(life.red))]
 
 
 def _judge(ledger: Ledger, event: e.PairJudged) -> None:
