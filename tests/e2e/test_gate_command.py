@@ -112,3 +112,12 @@ def test_of_two_who_start_the_gate_at_once_one_does(repository: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: penstock(repository, "gate", "start"), range(2)))
     assert [ended.exit_code for ended in both] == [0, 0], [ended.err for ended in both]
+
+
+def test_refactor_mode_ends_with_the_gate(repository: Path) -> None:
+    assert penstock(repository, "refactor", "enter").exit_code == 0
+    (repository / "app/money.py").write_text("def half(amount):\n    return amount\n")
+    assert hook(repository, "PostToolUse", "Bash", command="true")[0] == 0
+    penstock(repository, "gate", "stop")
+    assert penstock(repository, "gate", "start").exit_code == 0
+    assert (repository / "app/money.py").read_text() == MONEY

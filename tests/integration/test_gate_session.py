@@ -169,6 +169,20 @@ def test_a_test_that_was_deleted_spoils_one_turn_and_no_more(tmp_path: Path) -> 
     run(story())
 
 
+def test_what_is_skipped_or_was_red_before_does_not_spoil_a_turn(tmp_path: Path) -> None:
+    async def story() -> None:
+        files = {**PROJECT, "tests/test_other.py": "def test_red_before():\n    assert 1 == 2\n"}
+        gate = await open_gate(tmp_path, files, runner=PlainRunner(tmp_path / "tree"))
+        await red_third(gate)
+        await gate.call("write_file", path="app/money.py", content=WITH_THIRD)
+        ended = await gate.ended()
+        assert not ended.is_error, ended.text
+        assert "1 other tests are red, as they are without this turn" in ended.text
+        await gate.close()
+
+    run(story())
+
+
 def test_a_storm_over_one_test_ends_what_it_licenses(tmp_path: Path) -> None:
     async def story() -> None:
         gate = await plain_gate(tmp_path, RedGreenLimits(reverts_per_test_max=1))

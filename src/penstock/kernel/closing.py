@@ -13,7 +13,7 @@ from penstock.core.redgreen.closing import CloseStep, MutateStep, RevertStep, Ru
 from penstock.core.redgreen.entry import Entry
 from penstock.core.redgreen.lines import read_ranges
 from penstock.core.redgreen.test_id import TestId, spell
-from penstock.core.redgreen.verdicts import PASSING, REASONS
+from penstock.core.redgreen.verdicts import PASSING, REASONS, RED, UNHEARD
 from penstock.kernel.refactoring import leave_refactor
 from penstock.kernel.runner import MutationOrder, MutationReport, Mutator
 from penstock.kernel.runs import Asked, TestDesk
@@ -35,17 +35,37 @@ class TurnEnd:
     settled: Settled
     problems: tuple[str, ...]
     """Files that could not be put back, each with why."""
+    refactor_undone: str = ""
+    """Why refactor mode, which was still on, was left with everything as it was before."""
+
+    claimed: frozenset[TestId] = frozenset()
+    """Tests that edits of the turn were made for."""
 
     @property
     def is_clean(self) -> bool:
-        """Nothing was taken back, and nothing is red that was asked for."""
-        red = any(run.verdict not in PASSING for run in self.runs if run.purpose == "flush")
-        return not (red or self.reverts or self.settled.unclaimed or self.settled.problems or self.problems)
+        """Nothing was taken back, what was asked for is there, and every test came to its end."""
+        spoilt = (
+            self.reverts or self.settled.unclaimed or self.settled.problems or self.problems or self.refactor_undone
+        )
+        return not (self._failing or spoilt)
+
+    @property
+    def _failing(self) -> list[e.TestRun]:
+        """Runs that keep the turn from being clean. What was skipped, or red before, is none of it."""
+        flushed = [run for run in self.runs if run.purpose == "flush"]
+        return [r for r in flushed if r.verdict in UNHEARD or (r.test in self.claimed and r.verdict not in PASSING)]
+
+    @property
+    def _red_before(self) -> int:
+        """How many tests are red, and nobody's: edits were not made for them, and did not break them."""
+        blamed = {test for revert in self.reverts for test in revert.because}
+        flushed = [run for run in self.runs if run.purpose == "flush" and run.verdict in RED]
+        return len([run for run in flushed if run.test not in self.claimed and run.test not in blamed])
 
     def words(self) -> str:
         """The end of the turn, for the model."""
         lines = [f"turn {self.turn} ended"]
-        lines += [_run_words(run) for run in self.runs if run.purpose == "flush" and run.verdict not in PASSING]
+        lines += map(_run_words, self._failing)
         for write in self.settled.unclaimed:
             paths = ", ".join(change.path for change in write.changes)
             done = "taken back" if write.is_restored else "not explained by any edit"
@@ -57,6 +77,10 @@ class TurnEnd:
             lines.append(f"- proven: {spell(pair.test)}{_weak_words(pair) if pair.is_weak else ''}")
         lines += [f"- could not be judged: {problem}" for problem in self.settled.problems]
         lines += [f"- could not be put back: {problem}" for problem in self.problems]
+        if self.refactor_undone:
+            lines.append(f"- refactor mode was left, and all is as it was before it: {self.refactor_undone}")
+        if self._red_before:
+            lines.append(f"- {self._red_before} other tests are red, as they are without this turn")
         return "\n".join(lines if len(lines) > 1 else [*lines, "- nothing was changed under a test"])
 
 
@@ -74,13 +98,14 @@ def _weak_words(pair: e.PairJudged) -> str:
 async def end_turn(session: GateSession, desk: TestDesk) -> TurnEnd:
     """Close the turn and begin the next one. Cancelling leaves it closing: `end_turn` goes on, also after a restart."""
     settled = session.settle("end_turn")
+    left = None
     if session.ledger.refactor is not None and not session.ledger.turn.is_closing:
-        await leave_refactor(session, desk)
+        left = await leave_refactor(session, desk)
     turn = session.ledger.turn.number
     if not session.ledger.turn.is_closing:
         desk.lines.clear()
         session.append(e.TurnClosing(turn=turn))
-    told = _Told()
+    told, claimed = _Told(), frozenset(session.ledger.turn.claimed)
     while not isinstance(step := next_step(session.ledger), CloseStep):
         match step:
             case RunStep():
@@ -90,7 +115,10 @@ async def end_turn(session: GateSession, desk: TestDesk) -> TurnEnd:
             case MutateStep():
                 told.pairs.append(await _mutate(session, desk, step.test))
     session.append(e.TurnClosed(turn=turn), e.TurnBegan(turn=turn + 1))
-    return TurnEnd(turn, tuple(told.runs), tuple(told.reverts), tuple(told.pairs), settled, tuple(told.problems))
+    undone = left.why if isinstance(left, e.RefactorLeft) and not left.is_green else ""
+    return TurnEnd(
+        turn, tuple(told.runs), tuple(told.reverts), tuple(told.pairs), settled, tuple(told.problems), undone, claimed
+    )
 
 
 class _Told:

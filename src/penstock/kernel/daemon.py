@@ -51,7 +51,7 @@ class Daemon:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         async with self._dispatcher.lock:
-            if self._dispatcher.session.ledger.turn.file_edits:
+            if self._dispatcher.session.ledger.is_open:
                 await end_turn(self._dispatcher.session, self._dispatcher.desk)
             await self._dispatcher.session.close()
 

@@ -82,8 +82,7 @@ class KernelAgent:
 
     async def _settle(self, dispatcher: Dispatcher, transcript: Transcript) -> None:
         """Judge what the loop left unjudged: its time was over in mid-turn."""
-        turn = dispatcher.session.ledger.turn
-        if turn.file_edits or turn.is_closing:
+        if dispatcher.session.ledger.is_open:
             ended = await dispatcher.call("end_turn", {})
             transcript.observe(Flushed(ended.text, not ended.is_error))
 

@@ -175,8 +175,8 @@ def _unfinished(place: GatePlace) -> Path | None:
     if newest is None:
         return None
     with contextlib.closing(SqliteLedger.open_reader(newest)) as log:
-        turn = fold(log.read()).turn
-    return newest if turn.is_closing or turn.file_edits else None
+        ledger = fold(log.read())
+    return newest if ledger.is_open else None
 
 
 @contextlib.contextmanager

@@ -125,6 +125,11 @@ class Ledger:
         """The test's life, begun where it is new."""
         return self.tests.setdefault(test, TestLife())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether edits were let through that nothing has judged yet."""
+        return bool(self.turn.file_edits) or self.turn.is_closing or self.refactor is not None
+
     def verdict(self, test: TestId) -> RunVerdict | None:
         """What was seen of it last; None where nothing was."""
         life = self.tests.get(test)
