@@ -41,6 +41,11 @@ TAIL = """\
 # dollars = 20       # a turn that does not report its use is charged 0.25 (assumed_dollars_per_turn)
 # agent_minutes = 240
 
+# Held to red-green, production code changes only when a failing test asks for it: see `penstock gate --help`.
+# [redgreen]
+# mode = "strict"    # default: "warn" records it, and tickets that name tests are strict with kind = "kernel"
+# exempt_files = ["docs/**", "*.md"]    # what no test can ask for
+
 [landing]
 # target = "main"    # default: the branch that is checked out
 mode = "squash"      # or "merge"
