@@ -59,17 +59,16 @@ class FeatureStory:
                     final[path] = (text if kind == "append" else "") + rest[0]
 
     async def _edits(self, feature: Feature, test: str, red: Any) -> None:
+        """Each edit once; what was refused is tried again after the others, as the refusal says."""
         name = self.chance.choice([None, test, red])
-        freed = False
+        refused: list[Edit] = []
         for edit in feature.edits:
-            if edit[1].startswith("tests/"):
-                await self._make(edit, None)
-                freed = True
-            else:
-                done = await self._make(edit, name)
-                if not done:
-                    await self._make(edit, red, counts=False)
-        if freed and self.chance.random() < 0.5:
+            is_free = edit[1].startswith("tests/")
+            if not await self._make(edit, None if is_free else name):
+                refused.append(edit)
+        for edit in refused:
+            await self._make(edit, red)
+        if any(edit[1].startswith("tests/") for edit in feature.edits) and self.chance.random() < 0.5:
             await self.player.run([test])
 
     async def _refactor(self, feature: Feature) -> None:
@@ -79,16 +78,13 @@ class FeatureStory:
                 await self._make(edit, None)
             await self.player.must("leave_refactor")
 
-    async def _make(self, edit: Edit, name: Any, *, counts: bool = True) -> bool:
-        """One edit. `counts`: its refusal is one that an honest developer met."""
-        player = self.player
+    async def _make(self, edit: Edit, name: Any) -> bool:
+        """One edit, named or not."""
         named = {} if name is None else {"test": name}
         tool, arguments = self._call(edit)
-        if not counts:
-            return not (await player.gate.call(tool, **arguments, **named)).is_error
-        done = await player.must(tool, **arguments, **named)
+        done = await self.player.must(tool, **arguments, **named)
         if done and not edit[1].startswith("tests/"):
-            player.edited()
+            self.player.edited()
         return done
 
     def _call(self, edit: Edit) -> tuple[str, dict[str, Any]]:
