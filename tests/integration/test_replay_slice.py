@@ -1,4 +1,4 @@
-"""A slice of the replay: twelve honest features, and nothing of them refused or taken back."""
+"""A slice of the replay: fourteen honest features, and nothing of them refused or taken back."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ SLICE = (
     "parametrised",
     "in a class, with a fixture of a conftest",
     "a fixture that makes what is not there",
+    "what a class of tests names while it is loaded",
+    "the name of what is not there",
 )
 
 

@@ -452,6 +452,19 @@ FEATURES = (
         (("new", "shop/made.py", "class Made:\n    ok = True\n"),),
     ),
     Feature(
+        "what a class of tests names while it is loaded",
+        T,
+        "\n\nclass TestShare:\n    share = staticmethod(money.share)\n\n    def test_share(self):\n"
+        "        assert self.share(4) == 1\n",
+        (("append", M, "\n\ndef share(amount):\n    return amount / 4\n"),),
+    ),
+    Feature(
+        "the name of what is not there",
+        "tests/test_named.py",
+        "from shop.named import named\n\n\ndef test_named():\n    assert (named.__name__, named()) == ('named', 1)\n",
+        (("new", "shop/named.py", "def named():\n    return 1\n"),),
+    ),
+    Feature(
         "a helper of the tests",
         "tests/test_helped.py",
         "from tests.making import make\n\n\ndef test_helped():\n    assert make() == 1\n",
