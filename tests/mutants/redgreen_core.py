@@ -127,7 +127,7 @@ PLANTED = (
         "core/redgreen/ledger.py",
         "is_same = life.red is not None and life.red.binding == event.binding",
         "is_same = life.red is not None",
-        (f"{CLOSING}test_a_green_of_a_test_that_changed_discharges_nothing",),
+        (f"{CLOSING}test_S24_a_green_of_a_test_that_changed_discharges_nothing",),
     ),
     Planted(
         "rg-index",

@@ -160,7 +160,7 @@ def test_an_edit_of_which_the_test_ran_nothing_is_reverted() -> None:
     assert first not in owed.edits
 
 
-def test_a_green_of_a_test_that_changed_discharges_nothing() -> None:
+def test_S24_a_green_of_a_test_that_changed_discharges_nothing() -> None:
     history, edit = one_edit()
     history.ran(A, "green", "flush", binding=e.Binding(test_sha="t2", control_sha="c1"))
     history.spawned("flush", whole=True)
