@@ -37,7 +37,7 @@ async def replay(name: str, commits: int, seed: int, place: Path, sdists: Path, 
     gate, story = None, None
     before = score.commits
     for step in history.steps:
-        if score.commits - before >= commits:
+        if score.commits - before >= commits or time.monotonic() > score.until_s:
             break
         if gate is None or story is None:
             story = Story(history, None, chance)  # type: ignore[arg-type]
@@ -94,6 +94,7 @@ async def flips(times: int) -> int:
 
 async def main(asked: argparse.Namespace) -> int:
     score = Score()
+    score.until_s = time.monotonic() + asked.minutes * 60
     with tempfile.TemporaryDirectory(prefix="replay-") as directory:
         place = Path(directory)
         for n, name in enumerate(asked.package):
@@ -127,6 +128,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--package", action="append", choices=NAMES)
     parser.add_argument("--cold", action="store_true", help="a new process for each run of tests")
     parser.add_argument("--sdists", type=Path, help="where source distributions are kept")
+    parser.add_argument("--minutes", type=float, default=60.0, help="begin no commit after so long")
     parser.add_argument("--flips", type=int, help="only flip a file so often")
     found = parser.parse_args()
     found.package = found.package or list(NAMES)

@@ -51,6 +51,8 @@ class Score:
     kinds: Counter[str] = field(default_factory=Counter)
     edits_per_red: Counter[int] = field(default_factory=Counter)
     reds_per_test: Counter[int] = field(default_factory=Counter)
+    until_s: float = float("inf")
+    """On the monotonic clock: no commit is begun after it."""
     weak: int = 0
     pairs: int = 0
 
