@@ -15,8 +15,9 @@ import msgspec
 import pytest
 
 from penstock.core import events as e
+from penstock.private_sockets import is_listening
 from penstock.shell.control import REQUEST_BYTES_MAX, serve
-from penstock.shell.control_client import Answer, is_listening, send
+from penstock.shell.control_client import Answer, send
 from penstock.shell.driver import Driver, Stopped
 from tests.integration.shell_world import Shell, told, until
 

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from penstock.core.redgreen.policy import Mode
-from penstock.kernel.daemon import Daemon, listen
+from penstock.kernel.daemon import Daemon
+from penstock.private_sockets import listen
 from tests.integration.gate_world import MONEY, TEST_MONEY, Gate, open_gate, run
 from tests.integration.plain_runner import PlainRunner
 

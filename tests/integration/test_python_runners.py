@@ -137,14 +137,15 @@ def test_a_change_of_what_is_declared_starts_a_new_server(project: Project) -> N
 
 
 def test_a_hung_run_ends_with_all_below_it_and_the_server_lives(project: Project) -> None:
+    seconds = f"600.{os.getpid()}"  # a sleep of its own: others may have theirs
     project.write(
         test_it="""
         import os, subprocess, pytest
         def test_hang():
-            subprocess.Popen(["sleep", "600"], start_new_session=True)
+            subprocess.Popen(["sleep", "LONG"], start_new_session=True)
             while True: pass
         def test_one(): pytest.fail(str(os.getppid()))
-        """
+        """.replace("LONG", seconds)
     )
     server = project.one().message
     begun = time.monotonic()
@@ -152,7 +153,7 @@ def test_a_hung_run_ends_with_all_below_it_and_the_server_lives(project: Project
     assert time.monotonic() - begun < 0.4 + 0.5
     assert report.outcomes[0].verdict == "timeout"
     assert project.one().message == server
-    assert [pid for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid) == "sleep 600"] == []
+    assert [pid for pid in os.listdir("/proc") if pid.isdigit() and command_of(pid) == f"sleep {seconds}"] == []
 
 
 def command_of(pid: str) -> str:

@@ -143,7 +143,7 @@ PLANTED = (
         "late-edits",
         "what the clock left unproven is sealed as it is",
         "kernel/kernel_agent.py",
-        "if turn.file_edits or turn.is_closing:",
+        "if dispatcher.session.ledger.is_open:",
         "if False:",
         (f"{AGENT}test_what_the_clock_left_unproven_is_judged_before_the_seal",),
     ),

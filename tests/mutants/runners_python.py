@@ -109,8 +109,8 @@ PLANTED = (
         "lines-of-imports",
         "what an import runs counts as run by the test",
         f"{SIDE}lines.py",
-        "            local = locals_of[self._is_testing and not self._depth]",
-        "            local = locals_of[self._is_testing]",
+        "            if not self._is_testing or self._depth:",
+        "            if not self._is_testing:",
         (f"{OWN}test_each_test_has_its_own_lines_and_imports_theirs",),
     ),
     Planted(

@@ -142,7 +142,7 @@ PLANTED = (
     Planted(
         "socket-mode",
         "the control socket is open to everybody",
-        "shell/control.py",
+        "private_sockets.py",
         "previous = os.umask(0o177)",
         "previous = os.umask(0o000)",
         (f"{CONTROL}test_the_socket_is_for_its_owner_only",),
@@ -151,7 +151,7 @@ PLANTED = (
         "peer",
         "anybody who can connect is heard",
         "shell/control.py",
-        'if _peer_uid(writer.get_extra_info("socket")) not in (os.getuid(), 0):',
+        'if not is_own_user(writer.get_extra_info("socket")):',
         "if False:",
         (f"{CONTROL}test_only_the_user_is_heard_even_where_the_mode_lets_others_in",),
     ),

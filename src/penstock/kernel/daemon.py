@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +19,7 @@ import msgspec
 from penstock.kernel.closing import end_turn
 from penstock.kernel.door import Door, Reply, knock_of
 from penstock.kernel.tools.dispatcher import Dispatcher, plan_lines
+from penstock.private_sockets import is_own_user
 
 LINE_BYTES_MAX = 64_000_000
 IDLE_S_MAX = 1_800
@@ -70,7 +68,7 @@ class Daemon:
 
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if _peer_uid(writer.get_extra_info("socket")) not in (os.getuid(), 0):
+            if not is_own_user(writer.get_extra_info("socket")):
                 return
             line = await reader.readline()
             while line:
@@ -148,33 +146,3 @@ class Daemon:
             "violations": seal.violations,
             "refactor": session.ledger.refactor is not None,
         }
-
-
-def listen(path: Path) -> socket.socket:
-    """A listener at `path`, whose name may be longer than a socket's address. Raises `OSError`."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    previous = os.umask(0o177)
-    try:
-        is_linux = os.path.isdir("/proc/self/fd")
-        listener.bind(f"/proc/self/fd/{folder}/{path.name}" if is_linux else str(path))
-        listener.listen()  # whoever is told that the gate is ready is not turned away while its server starts
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(previous)
-        os.close(folder)
-    return listener
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    if not hasattr(socket, "SO_PEERCRED"):
-        return os.getuid()  # no such option on this platform: the socket's mode is the guard
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", data)[1])
-
-
-__all__ = ["Daemon", "listen"]

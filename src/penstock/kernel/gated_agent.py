@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 
 from penstock.kernel.closing import end_turn
-from penstock.kernel.daemon import Daemon, listen
+from penstock.kernel.daemon import Daemon
 from penstock.kernel.hooks.gate_socket import VARIABLE
 from penstock.kernel.tools.dispatcher import Dispatcher
 from penstock.ports import Agent, AgentReport, Confinement, Mount, ProcessIdentity, TurnBrief
+from penstock.private_sockets import listen
 
 SOCKET_AT = "/penstock/gate"
 """Where the socket's directory appears inside a sandbox."""
@@ -36,6 +37,7 @@ class GatedAgent:
         dispatcher = await self._open_gate(brief, confinement)
         session = dispatcher.session
         place = Path(brief.job_dir, "gate")
+        place.mkdir(mode=0o700, exist_ok=True)
         listener = listen(place / SOCKET)
         try:
             async with Daemon(dispatcher).answering(listener):

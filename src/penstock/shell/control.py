@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
-import struct
 from pathlib import Path
 
 import msgspec
 
 from penstock import ports
-from penstock.shell.control_client import Answer, OperatorInput, address_of
+from penstock.private_sockets import is_own_user, listen
+from penstock.shell.control_client import Answer, OperatorInput
 from penstock.shell.driver import Driver, Stopped
 
 REQUEST_BYTES_MAX = 65_536
@@ -37,23 +36,15 @@ async def serve(driver: Driver, path: Path) -> asyncio.Server:
 
 
 def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    previous = os.umask(0o177)
     try:
-        with address_of(path) as address:
-            listener.bind(address)
+        return listen(path)
     except OSError as error:
-        listener.close()
         fix = "move the repository to a shorter path"
         raise ports.BadInput([ports.Problem(file=str(path), line=0, field="", message=str(error), fix=fix)]) from error
-    finally:
-        os.umask(previous)
-    return listener
 
 
 async def _answer(driver: Driver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
-    if _peer_uid(writer.get_extra_info("socket")) not in (os.getuid(), 0):
+    if not is_own_user(writer.get_extra_info("socket")):
         return Answer(error="only the user who runs Penstock may command it")
     try:
         line = await asyncio.wait_for(reader.readline(), timeout=5)
@@ -62,10 +53,3 @@ async def _answer(driver: Driver, reader: asyncio.StreamReader, writer: asyncio.
         return Answer(error=f"not a command: {error}")
     except (Stopped, asyncio.CancelledError):
         return Answer(error="the run is ending")
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    if not hasattr(socket, "SO_PEERCRED"):
-        return os.getuid()  # no such option on this platform: the socket's mode is the guard
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", data)[1])

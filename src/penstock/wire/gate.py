@@ -30,7 +30,7 @@ from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.ledger import fold
 from penstock.core.redgreen.policy import RedGreenPolicy
-from penstock.kernel.daemon import LINE_BYTES_MAX, Daemon, listen
+from penstock.kernel.daemon import LINE_BYTES_MAX, Daemon
 from penstock.kernel.hooks.gate_socket import address_in, is_listening
 from penstock.kernel.launching import Launcher
 from penstock.kernel.opening import open_session
@@ -39,6 +39,7 @@ from penstock.kernel.tools.dispatcher import Answer, Dispatcher
 from penstock.kernel.tree.scanner import TreeScanner
 from penstock.kernel.tree.writer import TreeWriter
 from penstock.ports import AlreadyRunning, BadInput, Checkout, Confinement, Problem
+from penstock.private_sockets import address_of, listen
 from penstock.settings.reader import load_settings
 from penstock.settings.redgreen import VARIABLE, mode_in_force
 from penstock.settings.schema import RedGreenSettings
@@ -262,15 +263,11 @@ async def connect(directory: Path, *, starts: bool = True) -> GateClient:
 async def _reach(place: GatePlace) -> GateClient | None:
     if not place.socket.parent.is_dir():
         return None
-    folder = os.open(place.socket.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        is_linux = os.path.isdir("/proc/self/fd")
-        address = f"/proc/self/fd/{folder}/{place.socket.name}" if is_linux else str(place.socket)
-        return GateClient(*await asyncio.open_unix_connection(address, limit=LINE_BYTES_MAX))
+        with address_of(place.socket) as address:
+            return GateClient(*await asyncio.open_unix_connection(address, limit=LINE_BYTES_MAX))
     except (FileNotFoundError, ConnectionRefusedError):
         return None
-    finally:
-        os.close(folder)
 
 
 def start_gate(place: GatePlace) -> None:

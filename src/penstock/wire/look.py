@@ -108,7 +108,7 @@ def status(directory: Path, run: str | None = None) -> RunStatus:
     if state.finished is not None:
         outcome: str = state.finished.outcome
     else:
-        from penstock.shell.control_client import is_listening
+        from penstock.private_sockets import is_listening
 
         live = is_listening(view.place.control)
         outcome = "running" if live else "interrupted: `penstock run` continues it"

@@ -2,8 +2,8 @@
 
 From Python 3.12 on `sys.monitoring` tells, each line once per test and then no more, so a loop costs what one turn
 costs. Before, a trace function is called for every call; it looks up the code object and leaves at once where that is
-none of the tree's. Both see every thread that starts later. Code that sets a trace function of its own blinds the
-second one for the rest of its test.
+none of the tree's, or where the test has run all of it. Both see every thread that starts later. Code that sets a trace
+function of its own blinds the second one for the rest of its test.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from dis import findlinestarts
 from types import CodeType
 from typing import Any
 
@@ -28,6 +29,7 @@ class Lines:
         self._test: dict[str, set[int]] = {}
         self._depth = 0
         self._is_testing = False
+        self._number = 0
 
     def start(self) -> None:
         """Watch this thread and those that it starts."""
@@ -41,6 +43,7 @@ class Lines:
         for lines in self._test.values():
             lines.clear()
         self._is_testing = True
+        self._number += 1
 
     def end_test(self) -> dict[str, str]:
         """What it ran, by relative path."""
@@ -88,38 +91,62 @@ class TracedLines(Lines):
 
     def start(self) -> None:
         """From now on, watch this thread and those that it starts."""
-        traced: dict[CodeType, tuple[LocalTrace, LocalTrace] | None] = {}
+        traced: dict[CodeType, _Watched | None] = {}
 
         def call(frame: Any, event: str, arg: Any) -> LocalTrace | None:
             code = frame.f_code
             try:
-                locals_of = traced[code]
+                watched = traced[code]
             except KeyError:
-                locals_of = traced[code] = self._locals_of(code)
-            if locals_of is None:
+                watched = traced[code] = self._watched(code)
+            if watched is None:
                 return None
-            local = locals_of[self._is_testing and not self._depth]
-            local(frame, event, arg)
-            return local
+            if not self._is_testing or self._depth:
+                watched.imports.add(frame.f_lineno)
+                return watched.of_import
+            if watched.test != self._number:
+                watched.begin(self._number)
+            return watched.of_test(frame, event, arg) if watched.left else None
 
         self._call = call
 
-    def _locals_of(self, code: CodeType) -> tuple[LocalTrace, LocalTrace] | None:
+    def _watched(self, code: CodeType) -> _Watched | None:
         if not self._tree.relative(code.co_filename):
             return None
-        both = (ledger.setdefault(code.co_filename, set()) for ledger in (self._imports, self._test))
-        of_import, of_test = map(_adds_to, both)
-        return of_import, of_test
+        imports, test = (ledger.setdefault(code.co_filename, set()) for ledger in (self._imports, self._test))
+        return _Watched(code, imports, test)
 
 
-def _adds_to(lines: set[int]) -> LocalTrace:
-    add = lines.add
+class _Watched:
+    """A code object of the tree. Once a test has run all of its lines, its calls cost next to nothing."""
 
-    def local(frame: Any, event: str, arg: Any) -> Any:
-        add(frame.f_lineno)
-        return local
+    __slots__ = ("imports", "left", "lines", "of_import", "of_test", "test")
 
-    return local
+    def __init__(self, code: CodeType, imports: set[int], ran: set[int]) -> None:
+        self.lines = frozenset(line for _, line in findlinestarts(code) if line)
+        self.left: set[int] = set()
+        self.test, self.imports = 0, imports
+        left, add_import, add = self.left, imports.add, ran.add
+
+        def of_import(frame: Any, event: str, arg: Any) -> Any:
+            add_import(frame.f_lineno)
+            return of_import
+
+        def of_test(frame: Any, event: str, arg: Any) -> Any:
+            line = frame.f_lineno
+            add(line)
+            left.discard(line)
+            if not left:
+                frame.f_trace_lines = False
+            return of_test
+
+        self.of_import, self.of_test = of_import, of_test
+
+    def begin(self, test: int) -> None:
+        """Another test runs it."""
+        self.test = test
+        self.left.clear()
+        self.left.update(self.lines)
 
 
 class MonitoredLines(Lines):
