@@ -60,7 +60,7 @@ def test_a_session_that_begins_starts_the_gate(repository: Path) -> None:
     assert status == 0
     status, said = edit(repository)
     assert (status, said["hookSpecificOutput"]["permissionDecision"]) == (2, "deny")
-    assert "no_test_in_scope" in said["hookSpecificOutput"]["permissionDecisionReason"]
+    assert "no_red" in said["hookSpecificOutput"]["permissionDecisionReason"]
 
 
 def test_a_whole_story_by_hooks(repository: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from penstock.core.redgreen.policy import Mode
 from penstock.kernel.daemon import Daemon
 from penstock.private_sockets import listen
-from tests.integration.gate_world import MONEY, TEST_MONEY, Gate, open_gate, run
+from tests.integration.gate_world import MONEY, PROJECT, TEST_MONEY, Gate, open_gate, run
 from tests.integration.plain_runner import PlainRunner
 
 THIRD = f"{TEST_MONEY}\n\ndef test_third():\n    assert money.third(9) == 3\n"
@@ -43,8 +43,8 @@ class Visitor:
 
 
 @contextlib.asynccontextmanager
-async def door(directory: Path, mode: Mode = "strict") -> AsyncIterator[Visitor]:
-    gate = await open_gate(directory, mode=mode, runner=PlainRunner(directory / "tree"))
+async def door(directory: Path, mode: Mode = "strict", files: Mapping[str, str] = PROJECT) -> AsyncIterator[Visitor]:
+    gate = await open_gate(directory, files, mode, runner=PlainRunner(directory / "tree"))
     socket = directory / "gate.sock"
     async with Daemon(gate.dispatcher).answering(listen(socket)):
         yield Visitor(gate, socket)
@@ -55,7 +55,7 @@ def test_an_edit_that_nothing_asks_for_is_denied_before_it_is_made(tmp_path: Pat
     async def story() -> None:
         async with door(tmp_path) as visitor:
             answer = await visitor.ask("before", "edit", "app/money.py")
-            assert (answer["allow"], answer["code"]) == (False, "no_test_in_scope")
+            assert (answer["allow"], answer["code"]) == (False, "no_red")
             whole = await visitor.ask("before", "edit", str(visitor.gate.top / "app/money.py"))
             assert whole["allow"] is False
             assert len(answer["reason"]) <= 400
@@ -123,7 +123,7 @@ def test_warn_mode_says_it_and_lets_it_through(tmp_path: Path) -> None:
     async def story() -> None:
         async with door(tmp_path, "warn") as visitor:
             answer = await visitor.ask("before", "edit", "app/money.py")
-            assert answer["allow"] and "refused (no_test_in_scope)" in answer["reason"]
+            assert answer["allow"] and "refused (no_red)" in answer["reason"]
             (visitor.gate.top / "app/money.py").write_text("x = 1\n")
             assert (await visitor.ask("after", "edit", "app/money.py"))["allow"]
             assert visitor.gate.text("app/money.py") == "x = 1\n"
@@ -206,5 +206,89 @@ def test_who_hangs_up_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
                 writer.close()
                 answer = await asyncio.wait_for(visitor.ask("session"), 20)
             assert answer["allow"]
+
+    run(story())
+
+
+def test_of_several_red_tests_the_newest_is_meant(tmp_path: Path) -> None:
+    """A hooked agent has no way to claim."""
+
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            top = visitor.gate.top
+            two = f"{THIRD}\n\ndef test_fourth():\n    assert money.fourth(8) == 2\n"
+            (top / "tests/test_money.py").write_text(two)
+            assert (await visitor.ask("before", "edit", "app/money.py"))["allow"]
+            both = f"{WITH_THIRD}\n\ndef fourth(amount):\n    return amount / 4\n"
+            (top / "app/money.py").write_text(both)
+            assert (await visitor.ask("after", "edit", "app/money.py"))["allow"]
+            assert (await visitor.ask("stop"))["allow"]
+            assert visitor.gate.text("app/money.py") == both
+
+    run(story())
+
+
+def test_a_red_test_that_was_deleted_stands_in_nobodys_way(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            top = visitor.gate.top
+            (top / "tests/test_gone.py").write_text(
+                "from app import money\n\n\ndef test_gone():\n    assert money.gone\n"
+            )
+            await visitor.ask("before", "edit", "app/money.py")
+            (top / "tests/test_gone.py").unlink()
+            answer = await visitor.ask("before", "edit", "app/money.py")
+            assert answer["code"] == "no_red"
+
+    run(story())
+
+
+def test_a_test_that_was_red_before_the_session_counts(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path, files={**PROJECT, "tests/test_money.py": THIRD}) as visitor:
+            assert (await visitor.ask("before", "edit", "app/money.py"))["allow"]
+            assert (await visitor.ask("before", "edit", "README2.txt"))["allow"] is False
+
+    run(story())
+
+
+def test_after_a_revert_the_next_try_is_let_through(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            top = visitor.gate.top
+            (top / "tests/test_money.py").write_text(THIRD)
+            await visitor.ask("before", "edit", "app/money.py")
+            (top / "app/money.py").write_text(WITH_THIRD.replace("amount * 2", "amount * 3"))
+            await visitor.ask("after", "edit", "app/money.py")
+            assert (await visitor.ask("stop"))["reason"].startswith(
+                "turn 1 ended\n- reverted app/money.py (regression)"
+            )
+            assert (await visitor.ask("before", "edit", "app/money.py"))["allow"]
+
+    run(story())
+
+
+def test_what_does_not_load_at_the_end_is_reverted(tmp_path: Path) -> None:
+    """Nothing was ever run before: the run of everything finds nothing at all."""
+
+    async def story() -> None:
+        async with door(tmp_path) as visitor:
+            top = visitor.gate.top
+            (top / "tests/test_money.py").write_text(THIRD)
+            await visitor.ask("before", "edit", "app/money.py")
+            (top / "app/money.py").write_text("def third(amount)\n    return 3\n")
+            await visitor.ask("after", "edit", "app/money.py")
+            assert (await visitor.ask("stop"))["allow"] is False
+            assert visitor.gate.text("app/money.py") == MONEY
+
+    run(story())
+
+
+@pytest.mark.parametrize("mode", ["off", "warn", "strict"])
+def test_a_session_is_told_what_holds(tmp_path: Path, mode: Mode) -> None:
+    async def story() -> None:
+        async with door(tmp_path, mode) as visitor:
+            reason = (await visitor.ask("session"))["reason"]
+            assert ("reverted" in reason, bool(reason)) == (mode == "strict", mode != "off")
 
     run(story())

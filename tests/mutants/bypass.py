@@ -103,8 +103,8 @@ PLANTED = (
         "close-hits",
         "edits stand of which their test ran no line",
         CLOSING,
-        "beyond = tuple(edit for edit in _standing(ledger, life) if edit.path not in run.hits)",
-        "beyond: tuple[e.FileEdit, ...] = ()",
+        "        return tuple(edit for edit in standing if edit.path not in run.hits)",
+        "        return ()",
         seen_by("claim: a line that the test never runs"),
     ),
     Planted(

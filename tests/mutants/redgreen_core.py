@@ -122,6 +122,14 @@ PLANTED = (
         (f"{CLOSING}test_an_edit_of_which_the_test_ran_nothing_is_reverted",),
     ),
     Planted(
+        "rg-awaited",
+        "a file that no test knows stays while the test is red",
+        "core/redgreen/closing.py",
+        "    if run.verdict not in RED:\n        return ()\n    made",
+        "    if True:\n        return ()\n    made",
+        (f"{CLOSING}test_a_file_made_for_a_test_that_is_still_red_goes_unless_the_test_knows_it",),
+    ),
+    Planted(
         "rg-same-test",
         "the green of another version of the test discharges",
         "core/redgreen/ledger.py",

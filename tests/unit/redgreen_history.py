@@ -67,12 +67,14 @@ class History:
     def spawned(self, purpose: e.Purpose, without: Sequence[e.FileEdit] = (), *, whole: bool = False) -> None:
         self.add(e.SpawnEnded(runner="pytest", purpose=purpose, tests=1, without=tuple(without), whole=whole))
 
-    def applied(self, path: str = "app/a.py", test: TestId | None = A, allowance: e.Allowance = "red") -> e.FileEdit:
+    def applied(
+        self, path: str = "app/a.py", test: TestId | None = A, allowance: e.Allowance = "red", *, is_new: bool = False
+    ) -> e.FileEdit:
         """An edit that the gate let through, with its claim."""
         red = self.ledger.tests[test].red_seq if test else 0
         if test is not None:
             self.add(e.EditClaim(test=test, targets=(path,), basis="executed"))
-        before = self.ledger.expected.get(path, Entry(digest="0"))
+        before = self.ledger.expected.get(path, None if is_new else Entry(digest="0"))
         after = Entry(digest=f"{self.ledger.seq}")
         change = e.PathChange(path=path, before=before, after=after)
         seq = self.add(e.EditApplied(tool="edit_file", changes=(change,), allowance=allowance, red=red, test=test))

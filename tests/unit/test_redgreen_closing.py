@@ -160,6 +160,23 @@ def test_an_edit_of_which_the_test_ran_nothing_is_reverted() -> None:
     assert first not in owed.edits
 
 
+@pytest.mark.parametrize(("known", "goes"), [((), True), (("app/new.py",), False)])
+def test_a_file_made_for_a_test_that_is_still_red_goes_unless_the_test_knows_it(
+    known: tuple[str, ...], goes: bool
+) -> None:
+    history = History()
+    history.ran(A, "red_assert")
+    edit = history.applied("app/new.py", is_new=True)
+    history.closing()
+    history.ran(A, "red_assert", "flush", imported=known)
+    history.spawned("flush", whole=True)
+    history.confirmed(a="red_assert")
+    owed = history.owed()
+    assert isinstance(owed, RevertStep) == goes
+    if isinstance(owed, RevertStep):
+        assert (owed.edits, owed.why) == ((edit,), "claim_unrelated")
+
+
 def test_S24_a_green_of_a_test_that_changed_discharges_nothing() -> None:
     history, edit = one_edit()
     history.ran(A, "green", "flush", binding=e.Binding(test_sha="t2", control_sha="c1"))

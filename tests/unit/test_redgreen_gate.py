@@ -154,7 +154,7 @@ def test_a_runner_that_fails_does_not_take_a_red_away() -> None:
         (e.Binding(test_sha="t2", control_sha="c1"), "the test"),
         (e.Binding(test_sha="t1", control_sha="c2"), "a control file"),
         (e.Binding(test_sha="t1", control_sha="c1", support_sha="s"), "a test file that it runs"),
-        (e.Binding(), "the test and a control file"),
+        (e.Binding(test_sha="t2", control_sha="c2"), "the test and a control file"),
     ],
 )
 def test_a_red_is_bound_to_what_it_depended_on(now: e.Binding, word: str) -> None:
@@ -311,3 +311,23 @@ def test_every_verdict_that_does_not_authorise_has_its_own_reason() -> None:
             assert isinstance(answer, e.Refusal)
             said[verdict] = answer.missing
     assert len(set(said.values())) == len(said)
+
+
+def made(history: History, path: str, *, announced: bool) -> str:
+    ask = EditAsk(tool="write", paths=(path,), bindings={A: SAME}, importers={path: ()}, announced=announced)
+    return code_of(judge_edit(history.ledger, ask, "strict"))
+
+
+def test_a_file_that_is_announced_may_be_made_for_the_only_red_test() -> None:
+    history = History()
+    red(history)
+    assert made(history, "app/new.py", announced=True) == "allowed:red"
+    assert made(history, "app/new.py", announced=False) == "claim_unrelated"
+    history.ran(B, "red_assert")
+    assert made(history, "app/new.py", announced=True) != "allowed:red", "which of the two is meant?"
+
+
+def test_the_red_of_a_test_that_is_gone_stands_in_nobodys_way() -> None:
+    history = History()
+    red(history)
+    assert code_of(history.asked(binding=e.Binding(control_sha="c1"))) == "no_red"

@@ -29,16 +29,21 @@ def start() -> int:
     import asyncio
 
     from penstock.cli.main import here
-    from penstock.wire.gate import connect
+    from penstock.wire.gate import connect, policy_in_force
 
-    async def begin() -> str:
+    wanted = policy_in_force(here()).policy.mode
+
+    async def begin() -> tuple[str, str]:
         client = await connect(here())
         said = await client.ask({"op": "status"})
         await client.close()
-        return f"the gate guards this tree: mode {said['mode']}, session {said['session']}"
+        return said["mode"], said["session"]
 
-    click.echo(asyncio.run(begin()), err=True)
-    return 0
+    mode, session = asyncio.run(begin())
+    click.echo(f"the gate guards this tree: mode {mode}, session {session}", err=True)
+    if mode != wanted:
+        click.echo(f"error: it was started in mode {mode}, not {wanted}: `penstock gate stop` first", err=True)
+    return 0 if mode == wanted else 2
 
 
 @gate.command()
@@ -65,8 +70,13 @@ def status(as_json: bool) -> int:
 @gate.command()
 def stop() -> int:
     """End the gate; an open turn is closed first."""
-    said = _ask({"op": "shutdown"})
-    click.echo("the gate ends" if said else "no gate guards this tree", err=True)
+    import asyncio
+
+    from penstock.cli.main import here
+    from penstock.wire.gate import stop_gate
+
+    was_there = asyncio.run(stop_gate(here()))
+    click.echo("the gate has ended" if was_there else "no gate guards this tree", err=True)
     return 0
 
 

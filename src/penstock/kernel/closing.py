@@ -65,7 +65,6 @@ class TurnEnd:
     def words(self) -> str:
         """The end of the turn, for the model."""
         lines = [f"turn {self.turn} ended"]
-        lines += map(_run_words, self._failing)
         for write in self.settled.unclaimed:
             paths = ", ".join(change.path for change in write.changes)
             done = "taken back" if write.is_restored else "not explained by any edit"
@@ -75,6 +74,7 @@ class TurnEnd:
             lines.append(f"- reverted {paths} ({revert.why}): {revert.message}")
         for pair in self.pairs:
             lines.append(f"- proven: {spell(pair.test)}{_weak_words(pair) if pair.is_weak else ''}")
+        lines += map(_run_words, self._failing)
         lines += [f"- could not be judged: {problem}" for problem in self.settled.problems]
         lines += [f"- could not be put back: {problem}" for problem in self.problems]
         if self.refactor_undone:

@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from penstock.core.redgreen import events as e
-from penstock.core.redgreen.gate import EditAsk, judge_edit, refusal_text
+from penstock.core.redgreen.gate import judge_edit, refusal_text
+from penstock.core.redgreen.policy import Mode
 from penstock.kernel.closing import end_turn
 from penstock.kernel.hooks.installing import Agent, Home, Scope, guards, settings_file
 from penstock.kernel.runs import Asked
@@ -30,10 +31,15 @@ UNSEEN = frozenset({("openhands", "task"), ("openhands", "delegate"), ("openhand
 ASKS_FOR_A_RED = frozenset({"no_test_in_scope", "no_red", "red_stale", "not_red", "claim_unrelated"})
 
 INTRODUCTION = (
-    "Penstock guards this repository ({mode}): production code changes only when a failing test asks for it. Write the "
-    "test first; it is run for you when you then edit the code it concerns. Files written by other ways are judged the "
+    "Penstock guards this repository: production code changes only when a failing test asks for it. Write the test "
+    "first; it is run for you when you then edit the code it concerns. Files written by other ways are judged the "
     "same. At the end of the turn the tests run: what broke is reverted."
 )
+INTRODUCTIONS: dict[Mode, str] = {
+    "strict": INTRODUCTION,
+    "warn": "Penstock looks on: it records where production code changes with no failing test that asks for it.",
+    "off": "",
+}
 
 
 class Knock(msgspec.Struct, kw_only=True):
@@ -71,19 +77,26 @@ class Door:
     async def answer(self, knock: Knock) -> Reply:
         """One answer. Waits for whoever uses the session."""
         async with self._dispatcher.lock:
-            match knock.op:
-                case "before":
-                    return await self._before(knock)
-                case "after":
-                    return self._after(knock)
-                case "batch":
-                    return await self._batch(knock)
-                case "stop":
-                    return await self._close(knock)
-                case "session":
-                    return Reply(allow=True, reason=INTRODUCTION.format(mode=self._session.policy.mode))
-                case "config":
-                    return self._config(knock)
+            self._session.takes_newest = True
+            try:
+                return await self._answer(knock)
+            finally:
+                self._session.takes_newest = False
+
+    async def _answer(self, knock: Knock) -> Reply:
+        match knock.op:
+            case "before":
+                return await self._before(knock)
+            case "after":
+                return self._after(knock)
+            case "batch":
+                return await self._batch(knock)
+            case "stop":
+                return await self._close(knock)
+            case "session":
+                return Reply(allow=True, reason=INTRODUCTIONS[self._session.policy.mode])
+            case "config":
+                return self._config(knock)
 
     async def _before(self, knock: Knock) -> Reply:
         settled = self._session.settle(f"{knock.agent} before {knock.name}")
@@ -94,19 +107,22 @@ class Door:
         paths = self._paths(knock)
         if not paths:
             return Reply(allow=True)
-        ask = self._session.ask(knock.name, paths)
-        if self._needs_a_red(ask):
-            await self._dispatcher.desk.ask(Asked(files=self._session.fresh_tests()))
+        await self._see_reds(knock.name, paths)
         verdict = self._session.judge(knock.name, paths)
         if isinstance(verdict, e.Refusal):
             return _denied(verdict.code, refusal_text(verdict))
         warning = refusal_text(verdict.would_refuse) if verdict.would_refuse else ""
         return Reply(allow=True, reason=warning[:REASON_CHARS_MAX])
 
-    def _needs_a_red(self, ask: EditAsk) -> bool:
-        if not self._session.fresh_tests():
-            return False
-        verdict = judge_edit(self._session.ledger, ask, "strict")
+    async def _see_reds(self, tool: str, paths: list[str]) -> None:
+        """Nothing asks for the edit yet: run what was written since it was last run, and else, once, everything."""
+        if self._needs_a_red(tool, paths) and self._session.fresh_tests():
+            await self._dispatcher.desk.ask(Asked(files=self._session.fresh_tests()))
+        if self._needs_a_red(tool, paths) and not self._session.ledger.has_suite:
+            await self._dispatcher.desk.ask(Asked(whole=True))
+
+    def _needs_a_red(self, tool: str, paths: list[str]) -> bool:
+        verdict = judge_edit(self._session.ledger, self._session.ask(tool, paths), "strict")
         return isinstance(verdict, e.Refusal) and verdict.code in ASKS_FOR_A_RED
 
     def _after(self, knock: Knock) -> Reply:

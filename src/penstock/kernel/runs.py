@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from penstock.core.redgreen import events as e
+from penstock.core.redgreen.ledger import files_of
 from penstock.core.redgreen.lines import changed_lines, defining, is_bare, read_ranges, widened, write_ranges
 from penstock.core.redgreen.test_id import RunnerName, TestId, spell
 from penstock.core.redgreen.verdicts import PASSING, RED, RunVerdict
@@ -107,10 +108,26 @@ class TestDesk:
                 run = self._run_of(purpose, bindings, outcome, report)
                 told.append(_flaky(run) if purpose == "confirm" and run.verdict in PASSING else run)
             told.append(_spawn(purpose, runner, report, whole=asked.whole, without=without))
+        if asked.whole:
+            told += await self._missed(purpose, bindings, told)
         if not any(isinstance(event, e.SpawnEnded) for event in told):
             told.append(e.SpawnEnded(runner="none", purpose=purpose, tests=0, without=without, note="nothing to run"))
         session.append(*told)
         return [event for event in told if isinstance(event, e.TestRun)]
+
+    async def _missed(
+        self, purpose: e.Purpose, bindings: Bindings, told: list[e.RedGreenEvent]
+    ) -> list[e.RedGreenEvent]:
+        """Claimed tests that a run of everything did not name, asked for by name: their file may not load any more."""
+        named = {event.test for event in told if isinstance(event, e.TestRun)}
+        missed = tuple(test for test in self._session.ledger.turn.claimed if test not in named)
+        wall_ms = self._session.policy.limits.test_wall_ms_max
+        found: list[e.RedGreenEvent] = []
+        for runner, order in self._orders(Asked(tests=missed), wall_ms) if missed else ():
+            report = await runner.run(order)
+            found += [self._run_of(purpose, bindings, outcome, report) for outcome in report.outcomes]
+            found.append(_spawn(purpose, runner, report))
+        return found
 
     async def cover(self, test: TestId) -> Lines:
         """Changed lines that `test` ran: of the last flush, else of a run made for that alone."""
@@ -168,6 +185,9 @@ class TestDesk:
     def _run_of(self, purpose: e.Purpose, bindings: Bindings, outcome: TestOutcome, report: RunReport) -> e.TestRun:
         test = bindings.canonical(outcome.test)
         files = tuple(dict.fromkeys((*outcome.executed, *outcome.phantoms, *outcome.imported)))
+        life = self._session.ledger.tests.get(test)
+        if outcome.verdict in PASSING and life is not None and life.red is not None:
+            files = files_of(life.red)  # the green is held against what the red depended on
         hits = self._hits(test, outcome, report) if purpose == "flush" and outcome.verdict != "runner_error" else ()
         output = self._session.world.blobs.put(report.output[-OUTPUT_TAIL_BYTES:]) if report.output else None
         return e.TestRun(

@@ -102,6 +102,10 @@ class GateSession:
         self._bindings: Bindings | None = None
         self._shas: Shas = {}
         self._ran: dict[str, str] = {}
+        self.takes_newest = False
+        """Whether those who write here cannot claim: of several red tests the newest is meant."""
+        self._announced: set[str] = set()
+        """Paths whose edits were judged before they were made, since the session was opened."""
         self.head = ""
 
     @property
@@ -146,9 +150,11 @@ class GateSession:
         return self._bindings
 
     def fresh_tests(self) -> tuple[str, ...]:
-        """Test files that were written in this session and not run since."""
+        """Test files that were written in this session and not run since, or whose verdicts went with a revert."""
         written = (p for p, entry in self.ledger.expected.items() if entry and self.kind(p) == "test")
-        return tuple(p for p in written if self._ran.get(p) != self.expected[p].digest and self.world.choose(p))
+        fresh = (p for p in written if self._ran.get(p) != self.expected[p].digest and self.world.choose(p))
+        unseen = (t.path for t, life in self.ledger.tests.items() if life.last is None and t.path in self.expected)
+        return tuple(dict.fromkeys((*fresh, *unseen)))
 
     def note_run(self, paths: Iterable[str]) -> None:
         """These test files were run as they are."""
@@ -164,7 +170,7 @@ class GateSession:
 
     # --- the gate ---------------------------------------------------------------------------------------------------
 
-    def ask(self, tool: str, paths: Iterable[str], test: TestId | None = None) -> EditAsk:
+    def ask(self, tool: str, paths: Iterable[str], test: TestId | None = None, *, announced: bool = True) -> EditAsk:
         """The question to the gate, with what each red test depends on now."""
         wanted = tuple(dict.fromkeys(paths))
         tests = dict.fromkeys((*self.ledger.red, *((test,) if test else ())))
@@ -177,6 +183,8 @@ class GateSession:
             bindings={t: self.bindings.of_run(run) for t, run in runs.items()},
             test_path=proposed_test_path(place) if place else "",
             importers={p: self._importers(p) for p in wanted if p not in self.expected},
+            announced=announced,
+            takes_newest=self.takes_newest,
         )
 
     def _importers(self, path: str) -> tuple[str, ...]:
@@ -192,6 +200,8 @@ class GateSession:
         refusal = verdict if isinstance(verdict, e.Refusal) else verdict.would_refuse
         if refusal is not None:
             self.append(e.EditRefused(tool=tool, paths=ask.paths, refusal=refusal))
+        else:
+            self._announced.update(ask.paths)
         return verdict
 
     def refuse(self, tool: str, paths: Iterable[str], refusal: e.Refusal) -> e.Refusal:
@@ -307,13 +317,17 @@ class GateSession:
 
     def _judge_change(self, tool: str, change: Change, settled: Settled) -> str:
         """Let it through, or say why not."""
-        verdict = judge_edit(self.ledger, self.ask(tool, [change.path]), self.policy.mode)
+        verdict = judge_edit(self.ledger, self._ask_after(tool, change.path), self.policy.mode)
         is_other = isinstance(change.after, Entry) and change.after.kind == "other"
         if isinstance(verdict, Licence) and verdict.allowance != "warn" and not is_other:
             self._let_through(tool, [change], verdict, settled)
             return ""
         refusal = verdict if isinstance(verdict, e.Refusal) else verdict.would_refuse
         return refusal.code if refusal else "no_file"
+
+    def _ask_after(self, tool: str, path: str) -> EditAsk:
+        """The question about a write that was found."""
+        return self.ask(tool, [path], announced=path in self._announced)
 
     def _let_through(self, tool: str, changes: Sequence[Change], licence: Licence, settled: Settled) -> None:
         if changes:

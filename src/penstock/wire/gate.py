@@ -260,6 +260,24 @@ async def connect(directory: Path, *, starts: bool = True) -> GateClient:
     return client
 
 
+async def stop_gate(directory: Path) -> bool:
+    """End the gate around `directory`, and wait until it has ended; False where none was there."""
+    place = gate_place(directory)
+    client = await _reach(place)
+    if client is None:
+        return False
+    await client.ask({"op": "shutdown"})
+    await client.close()
+    await asyncio.to_thread(_wait_for_the_end, place)
+    return True
+
+
+def _wait_for_the_end(place: GatePlace) -> None:
+    """The lock is free when the process that held it has ended."""
+    with open(place.directory / "lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 async def _reach(place: GatePlace) -> GateClient | None:
     if not place.socket.parent.is_dir():
         return None

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from penstock.core.digest import Digest, digest_of, digest_of_bytes
 from penstock.core.redgreen.annotations import Annotations, annotations_in, duplicates
@@ -48,11 +50,8 @@ def test_sha(test: TestId, source: bytes) -> Digest:
     """Digest of the test; empty where it is not in `source`."""
     if not test.path.endswith(".py"):
         return digest_of_bytes(b" ".join(source.split()))
-    tree = parse(source)
-    if tree is None:
-        return ""
     try:
-        return _python_sha(tree, test.chain)
+        return _python_sha(source, test.chain)
     except RecursionError:
         return digest_of_bytes(source)
 
@@ -78,12 +77,31 @@ def _by_content(tests: Mapping[TestId, Digest]) -> dict[tuple[str, Digest, str |
 # --- Python ---------------------------------------------------------------------------------------------------------
 
 
-def _python_sha(tree: ast.Module, chain: tuple[str, ...]) -> Digest:
+@dataclass(frozen=True)
+class _Module:
+    """A test file: its scopes by the names that lead to them, and its imports."""
+
+    contexts: Mapping[tuple[str, ...], Context]
+    imports: Mapping[str, Sequence[str]]
+
+
+@lru_cache(maxsize=64)
+def _module_of(source: bytes) -> _Module | None:
+    """The file as all of its tests share it; it is read only once."""
+    tree = parse(source)
+    if tree is None:
+        return None
     _drop_docstrings(tree)
-    context = next((c for c in contexts(context_of(read_scope(tree.body))) if c.chain == chain[:-1]), None)
-    if context is None:
+    found = contexts(context_of(read_scope(tree.body)))
+    return _Module({context.chain: context for context in reversed(list(found))}, _imports(tree))
+
+
+def _python_sha(source: bytes, chain: tuple[str, ...]) -> Digest:
+    module = _module_of(source)
+    context = module.contexts.get(chain[:-1]) if module else None
+    if module is None or context is None:
         return ""
-    named = _Named(context, _imports(tree))
+    named = _Named(context, module.imports)
     if not named.take_test(chain[-1]):
         return ""
     texts = named.texts()

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Literal
 
 from penstock.core.redgreen import events as e
-from penstock.core.redgreen.ledger import Ledger, TestLife
+from penstock.core.redgreen.ledger import Ledger, TestLife, files_of
 from penstock.core.redgreen.test_id import TestId, spell
 from penstock.core.redgreen.verdicts import OUR_FAULT, PASSING, REASONS, RED, RunVerdict
 
@@ -169,13 +169,22 @@ def _unrelated(ledger: Ledger) -> RevertStep | None:
         return None
     for test, life in _open(ledger):
         run = ledger.turn.seen.get(("flush", test))
-        if test not in ledger.turn.greens or run is None:
-            continue
-        beyond = tuple(edit for edit in _standing(ledger, life) if edit.path not in run.hits)
+        beyond = _beyond(ledger, life, run, is_green=test in ledger.turn.greens) if run else ()
         if beyond:
             paths = ", ".join(dict.fromkeys(edit.path for edit in beyond))
             return RevertStep(beyond, "claim_unrelated", (test,), f"{spell(test)} ran no changed line of {paths}")
     return None
+
+
+def _beyond(ledger: Ledger, life: TestLife, run: e.TestRun, *, is_green: bool) -> tuple[e.FileEdit, ...]:
+    """Edits that a green did not run; and while the test is red, files made for it that it does not even know."""
+    standing = _standing(ledger, life)
+    if is_green:
+        return tuple(edit for edit in standing if edit.path not in run.hits)
+    if run.verdict not in RED:
+        return ()
+    made = (edit for edit in standing if ledger.turn.file_edits[edit].before is None)
+    return tuple(edit for edit in made if edit.path not in files_of(run))
 
 
 def _mutate(ledger: Ledger) -> MutateStep | None:

@@ -23,9 +23,10 @@ Purpose = Literal["ask", "flush", "confirm", "control", "trial", "baseline", "ve
 the same tree. `control`: without any edit of the turn. `trial`: without some. `baseline`, `verify`: into and out of
 refactor mode."""
 
-Basis = Literal["executed", "phantom", "imported"]
-"""How a claimed test is known to concern its target: it ran it, it touched what does not exist yet, or (recorded as the
-weaker `claim_by_import`) its file imports it."""
+Basis = Literal["executed", "phantom", "imported", "awaited"]
+"""How a claimed test is known to concern its target: it ran it; it touched what does not exist yet; its file imports
+it, which is recorded as the weaker `claim_by_import`; or the target is announced and does not exist yet, and whether
+the test concerns it is asked at the end of the turn."""
 
 Allowance = Literal["red", "free", "exempt", "refactor", "warn", "off"]
 """By what an edit was let through."""

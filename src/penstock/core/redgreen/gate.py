@@ -17,6 +17,8 @@ from penstock.core.redgreen.verdicts import OUR_FAULT, REASONS, RED, UNLOADED
 
 REFUSAL_CHARS_MAX = 400
 NAMES_MAX = 3
+CODE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".rs", ".go")
+"""Ends of names of what runners see."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class EditAsk:
     """Where a test for these paths would go, for the refusal."""
     importers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """For each path that does not exist yet, files edited in this turn that import it."""
+    takes_newest: bool = False
+    """Whoever asks cannot claim: of several red tests the newest is meant."""
+    announced: bool = False
+    """Somebody says beforehand what will be written: what does not exist yet may be made, and is judged at the end."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,25 @@ def _refactoring(ledger: Ledger) -> Verdict:
 
 def _only_red(ledger: Ledger, ask: EditAsk, guarded: tuple[str, ...]) -> TestId | e.Refusal | None:
     """The test whose claim covers the targets; else the one red test that concerns them all, by its first red row."""
-    claimed = [t for t in ledger.red if (c := ledger.tests[t].claim) and set(guarded) <= set(c.targets)]
+    there = [t for t in ledger.red if _is_there(ledger.tests[t], ask.bindings.get(t))]
+    claimed = [t for t in there if (c := ledger.tests[t].claim) and set(guarded) <= set(c.targets)]
     if claimed:
         return claimed[-1]
-    fitting = [t for t in ledger.red if all(_basis(ask, ledger.tests[t], path) for path in guarded)]
+    fitting = [t for t in there if all(_seen_basis(ask, ledger.tests[t], path) for path in guarded)]
+    if ask.takes_newest:
+        fitting = sorted(fitting, key=lambda t: ledger.tests[t].red_seq)[-1:]
     if len({t.base for t in fitting}) > 1:
         missing = f"several red tests concern {_names(guarded)}: say which one this edit is for"
         return e.Refusal(code="no_claim", missing=missing, test=fitting[0], next_command=_call("claim", fitting[0]))
     if fitting:
         return fitting[0]
-    return next(iter(ledger.red)) if len(ledger.red) == 1 else None
+    return there[-1] if len(there) == 1 or (there and ask.takes_newest) else None
+
+
+def _is_there(life: TestLife, now: e.Binding | None) -> bool:
+    """Whether the red test is still in its file, as far as that can be told."""
+    assert life.red is not None
+    return not life.red.binding.test_sha or now is None or bool(now.test_sha)
 
 
 def _nothing_asks(ledger: Ledger, ask: EditAsk, guarded: tuple[str, ...]) -> e.Refusal:
@@ -113,9 +128,15 @@ def _nothing_asks(ledger: Ledger, ask: EditAsk, guarded: tuple[str, ...]) -> e.R
     place = planned.test_file_path if planned else ask.test_path
     if not ledger.tests:
         missing = f"no test in scope asks for a change of {_names(guarded)}: write one in {place} and see it fail"
+        missing += _or_exempt(guarded)
         return e.Refusal(code="no_test_in_scope", missing=missing, next_command=f"run_tests {place}")
-    missing = f"no red test concerns {_names(guarded)}: write one in {place} and see it fail"
+    missing = f"no red test concerns {_names(guarded)}: write one in {place} and see it fail{_or_exempt(guarded)}"
     return e.Refusal(code="no_red", missing=missing, next_command=f"run_tests {place}")
+
+
+def _or_exempt(guarded: tuple[str, ...]) -> str:
+    """What runners cannot see may be declared."""
+    return "" if all(path.endswith(CODE) for path in guarded) else "; or let the user list it in exempt_files"
 
 
 def _under(ledger: Ledger, ask: EditAsk, test: TestId, guarded: tuple[str, ...]) -> Verdict:
@@ -154,7 +175,7 @@ def _is_claimed(life: TestLife, guarded: tuple[str, ...]) -> bool:
 
 
 def _claim(ask: EditAsk, test: TestId, life: TestLife, guarded: tuple[str, ...], *, is_inferred: bool) -> e.EditClaim:
-    order: tuple[e.Basis, ...] = ("imported", "phantom", "executed")
+    order: tuple[e.Basis, ...] = ("awaited", "imported", "phantom", "executed")
     bases = [_basis(ask, life, path) or "imported" for path in guarded]
     earlier = life.claim.targets if life.claim else ()
     return e.EditClaim(
@@ -177,6 +198,13 @@ def basis_of(life: TestLife, path: str) -> e.Basis | None:
 
 
 def _basis(ask: EditAsk, life: TestLife, path: str) -> e.Basis | None:
+    """As `_seen_basis`; and what is announced and does not exist yet is awaited."""
+    is_new_code = ask.announced and path in ask.importers and path.endswith(CODE)
+    awaited: e.Basis | None = "awaited" if is_new_code else None
+    return _seen_basis(ask, life, path) or awaited
+
+
+def _seen_basis(ask: EditAsk, life: TestLife, path: str) -> e.Basis | None:
     """As `basis_of`; and what does not exist yet is concerned by code that was edited for that red and imports it."""
     targets = life.claim.targets if life.claim else ()
     wanting = (by for by in ask.importers.get(path, ()) if by in targets)
@@ -258,7 +286,7 @@ def _unrelated(ask: EditAsk, test: TestId, life: TestLife | None, guarded: tuple
     beyond = [path for path in guarded if _basis(ask, life, path) is None]
     if not beyond:
         return None
-    missing = f"it neither ran nor imports {_names(beyond)}: claim a red test that does"
+    missing = f"it neither ran nor imports {_names(beyond)}: claim a red test that does{_or_exempt(guarded)}"
     if all(path in ask.importers for path in beyond):
         missing = f"it does not ask for {_names(beyond)} yet: first let code that it runs import that"
     return e.Refusal(
@@ -275,7 +303,7 @@ def refusal_text(refusal: e.Refusal) -> str:
     if refusal.test is not None:
         last = f" [{refusal.last_verdict}]" if refusal.last_verdict else ""
         parts.append(f"{_short(spell(refusal.test), 120)}{last}")
-    parts.append(_short(refusal.missing, 190))
+    parts.append(_short(refusal.missing, 200))
     if refusal.next_command:
         parts.append(f"next: {_short(refusal.next_command, 150)}")
     if refusal.budget_left is not None:

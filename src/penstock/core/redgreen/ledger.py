@@ -271,7 +271,7 @@ def _lose_red(ledger: Ledger, test: TestId) -> None:
 def _spawn(ledger: Ledger, event: e.SpawnEnded) -> None:
     ledger.counts.spawns += 1
     is_heard = event.whole and event.tests > 0 and not ledger.turn.unheard
-    ledger.has_suite = ledger.has_suite or (is_heard and event.purpose in ("flush", "baseline"))
+    ledger.has_suite = ledger.has_suite or (is_heard and event.purpose in ("ask", "flush", "baseline"))
     if ledger.turn.is_closing:
         ledger.turn.spawned.append(event)
 

@@ -17,7 +17,7 @@ GuardedKind = Literal["production", "test", "control", "protected", "exempt"]
 class RedGreenLimits(Frozen):
     """Caps of one session. A cap of 0 means none may happen."""
 
-    edits_per_red_max: int = 8
+    edits_per_red_max: int = 16
     reds_per_test_max: int = 3
     """How often a test may be red again after edits that it licensed; then a smaller test is asked for."""
     reverts_per_test_max: int = 3
