@@ -123,6 +123,19 @@ def test_the_place_and_the_target_of_a_red_are_named(name: str, tmp_path: Path) 
     assert [(o.exception, o.where) for o in report.outcomes] == [("RangeError", f"{dialect.source_file}:{line}")]
 
 
+@every_dialect
+def test_tests_of_a_file_that_lacks_a_module_are_named_and_red(name: str, tmp_path: Path) -> None:
+    """Asked for by its file: of a test that was just written nobody knows the name yet."""
+    bench, dialect = Bench(tmp_path, name), DIALECTS[name]
+    fresh, absent = (path.replace("money", "fresh") for path in (dialect.test_file, dialect.source_file))
+    text = "\n".join([dialect.head, dialect.bring("fresh", absent), "test('is fresh', () => { fresh() })"])
+    bench.write({**dialect.tests("test('twice', () => {})"), fresh: text + "\n"})
+    report = bench.use(lambda runner: runner.run(RunOrder(files=(fresh,))))
+    (outcome,) = report.outcomes
+    assert (outcome.test, outcome.verdict) == (dialect.id("is fresh", path=fresh), "red_missing_target")
+    assert outcome.phantoms == (absent,)
+
+
 @pytest.mark.parametrize("name", ["vitest-cold", "vitest-warm", "jest", "node"])
 def test_what_a_test_prints_is_in_the_output_of_its_own_run(name: str, tmp_path: Path) -> None:
     bench, dialect = Bench(tmp_path, name), DIALECTS.get(name, VITEST)

@@ -24,6 +24,7 @@ from penstock.kernel.tools.dispatcher import Dispatcher, settled_words
 from penstock.kernel.tree.names import BadPath, plain_parts
 
 REASON_CHARS_MAX = 400
+AGAIN = "; this was written before your call: make it again"
 AGENTS: tuple[Agent, ...] = get_args(Agent)
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 UNSEEN = frozenset({("openhands", "task"), ("openhands", "delegate"), ("openhands", "workflow")})
@@ -101,7 +102,8 @@ class Door:
     async def _before(self, knock: Knock) -> Reply:
         settled = self._session.settle(f"{knock.agent} before {knock.name}")
         if settled.unclaimed and self._is_strict:
-            return _denied("unclaimed_write", "; ".join(settled_words(settled)))
+            words = "; ".join(settled_words(settled))[: REASON_CHARS_MAX - len(AGAIN)]
+            return _denied("unclaimed_write", words + AGAIN)
         if self._is_strict and (knock.agent, knock.name) in UNSEEN:
             return _denied("unseen", f"{knock.name} works where no hook sees it: do the work yourself")
         paths = self._paths(knock)

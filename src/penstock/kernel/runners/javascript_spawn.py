@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.redgreen.source_text import titled_tests
 from penstock.core.redgreen.test_id import BadTestId, RunnerName, TestId, canonical_path
 from penstock.core.redgreen.verdicts import RunVerdict
 from penstock.kernel.launching import Launcher, make_nonce
@@ -87,7 +88,7 @@ class JavaScriptRunner:
         if asks_for_some and not chains:
             return RunReport(outcomes=tuple(TestOutcome(test=t, verdict="not_run") for t in order.tests), spawned=0)
         heard = await self._hear(chains, order.wall_ms)
-        tests = order.tests or heard.reading.ids()
+        tests = order.tests or (*heard.reading.ids(), *self._titled(heard))
         return RunReport(
             outcomes=self._outcomes(heard, tests),
             is_warm=heard.is_warm,
@@ -145,6 +146,16 @@ class JavaScriptRunner:
             msgspec.structs.replace(heard.reading.outcome(test, otherwise), imported=imported[test.path])
             for test in tests
         )
+
+    def _titled(self, heard: Heard) -> list[TestId]:
+        """Tests of files that could not be loaded, by the titles that stand in them: each has the file's own fate."""
+        found = []
+        for path in sorted(heard.reading.broken()):
+            if self._exists(path):
+                source = (self._launcher.top / path).read_text(errors="replace")
+                chains = dict.fromkeys(titled_tests(source).values())
+                found += [TestId(runner=self.runner, path=path, chain=chain) for chain in chains]
+        return [test for test in found if test not in heard.reading.ids()]
 
     def _unloaded(self, heard: Heard, order: RunOrder) -> list[str]:
         """Files that nobody asked for by a test, and that could not be loaded."""
