@@ -92,11 +92,12 @@ SEEN: dict[str, dict[str, str]] = {
     "a conftest below tests sets the status": {"tests/conftest.py": STATUS},
     "a conftest leaves at exit": {"conftest.py": AT_EXIT},
     "usercustomize and sitecustomize": {"sitecustomize.py": PATCHES, "usercustomize.py": PATCHES},
+    "a conftest ignores the file": {"conftest.py": IGNORES},
+    "setup.cfg ignores": {"setup.cfg": "[tool:pytest]\naddopts = --ignore=tests/test_triple.py\n"},
 }
 """The test runs, and is red as before."""
 UNSEEN: dict[str, dict[str, str]] = {
     "a conftest drops items": {"conftest.py": DROPS},
-    "a conftest ignores the file": {"conftest.py": IGNORES},
     "a conftest expects failures": {"conftest.py": EXPECTS},
     "a conftest calls no test": {"conftest.py": PASSES},
     "a conftest clears the outcome": {"conftest.py": CLEARS},
@@ -106,7 +107,6 @@ UNSEEN: dict[str, dict[str, str]] = {
     "pytest.ini deselects": {"pytest.ini": f"[pytest]\naddopts = --deselect {NAME}\n"},
     "pytest.ini only collects": {"pytest.ini": "[pytest]\naddopts = --collect-only\n"},
     "tox.ini chooses by name": {"tox.ini": "[pytest]\naddopts = -k half\n"},
-    "setup.cfg ignores": {"setup.cfg": "[tool:pytest]\naddopts = --ignore=tests/test_triple.py\n"},
     "pyproject.toml renames tests": {"pyproject.toml": '[tool.pytest.ini_options]\npython_functions = "test_h*"\n'},
     "settings in the parent directory": {"../pytest.ini": "[pytest]\naddopts = -k half\n"},
     "a plugin named by settings": {"pytest.ini": "[pytest]\naddopts = -p tests.plugin\n", "tests/plugin.py": PASSES},

@@ -186,8 +186,9 @@ class TestDesk:
         test = bindings.canonical(outcome.test)
         files = tuple(dict.fromkeys((*outcome.executed, *outcome.phantoms, *outcome.imported)))
         life = self._session.ledger.tests.get(test)
-        if outcome.verdict in PASSING and life is not None and life.red is not None:
-            files = files_of(life.red)  # the green is held against what the red depended on
+        red = life.red if life is not None else None
+        if red is not None and outcome.verdict in PASSING and not (red.executed or red.imported):
+            files = files_of(red)  # a red that did not even compile knew of no other file
         hits = self._hits(test, outcome, report) if purpose == "flush" and outcome.verdict != "runner_error" else ()
         output = self._session.world.blobs.put(report.output[-OUTPUT_TAIL_BYTES:]) if report.output else None
         return e.TestRun(
