@@ -78,6 +78,11 @@ def test_a_whole_story_by_hooks(repository: Path) -> None:
     assert status == 2 and said["decision"] == "block"
     assert not (repository / "app/evil.py").exists()
     assert hook(repository, "Stop")[0] == 0
+    listed = penstock(repository, "gate", "kept").out
+    assert "app/evil.py" in listed
+    again = repository.parent / "again"
+    assert penstock(repository, "gate", "kept", listed.split()[0], "--into", str(again)).exit_code == 0
+    assert (again / "app/evil.py").read_text() == "x = 1\n"
     told = penstock(repository, "gate", "status", "--json").json()
     assert (told["counts"]["pairs"], told["violations"]) == (1, 1)
 

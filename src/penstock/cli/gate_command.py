@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -77,6 +78,31 @@ def stop() -> int:
 
     was_there = asyncio.run(stop_gate(here()))
     click.echo("the gate has ended" if was_there else "no gate guards this tree", err=True)
+    return 0
+
+
+@gate.command()
+@click.argument("seq", type=int, required=False)
+@click.option("--into", type=click.Path(path_type=Path), help="A new directory for the files of SEQ.")
+def kept(seq: int | None, into: Path | None) -> int:
+    """What was taken back in the newest session; with SEQ and --into, have its files again, outside of the tree."""
+    from penstock.cli.main import here
+    from penstock.wire.gate import taken_back, write_taken_back
+
+    writes = taken_back(here())
+    if seq is None:
+        for write in writes:
+            click.echo(
+                f"{write.seq:>6}  {', '.join(file.name for file in write.files)}  ({write.why}, by {write.tool})"
+            )
+        return 0
+    found = next((write for write in writes if write.seq == seq), None)
+    if found is None or into is None:
+        raise click.UsageError("say which: SEQ as `penstock gate kept` lists it, and --into a new directory")
+    if into.exists():
+        raise click.UsageError(f"{into} exists: name a new directory")
+    for path in write_taken_back(found, into):
+        click.echo(str(path))
     return 0
 
 

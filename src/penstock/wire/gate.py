@@ -36,6 +36,8 @@ from penstock.kernel.launching import Launcher
 from penstock.kernel.opening import open_session
 from penstock.kernel.session import GateWorld
 from penstock.kernel.tools.dispatcher import Answer, Dispatcher
+from penstock.kernel.tree.names import plain_parts
+from penstock.kernel.tree.quarantine import LeftFile, unpack
 from penstock.kernel.tree.scanner import TreeScanner
 from penstock.kernel.tree.writer import TreeWriter
 from penstock.ports import AlreadyRunning, BadInput, Checkout, Confinement, Problem
@@ -331,3 +333,44 @@ def read_ledger(directory: Path) -> tuple[e.RedGreenRecord, ...]:
         return ()
     with contextlib.closing(SqliteLedger.open_reader(newest)) as log:
         return tuple(log.read())
+
+
+# --- what was taken back --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """A write that nothing asked for, and that was kept. `seq`: of its record in the newest session."""
+
+    seq: int
+    tool: str
+    why: str
+    files: tuple[LeftFile, ...]
+
+
+def taken_back(directory: Path) -> tuple[TakenBack, ...]:
+    """What the newest session of the tree around `directory` took back, oldest first."""
+    place, found = gate_place(directory), []
+    records = [r for r in read_ledger(directory) if isinstance(r.event, e.UnclaimedWrite) and r.event.is_restored]
+    if not records:
+        return ()
+    with contextlib.closing(SqliteBlobs(place.directory / "blobs.sqlite")) as blobs:
+        for record in records:
+            assert isinstance(record.event, e.UnclaimedWrite)
+            files = unpack(blobs.get(record.event.patch))
+            found.append(TakenBack(record.seq, record.event.tool, record.event.why, files))
+    return tuple(found)
+
+
+def write_taken_back(write: TakenBack, into: Path) -> list[Path]:
+    """Lay the files of `write` below `into`, a fresh directory. Raises `FileExistsError`."""
+    into.mkdir(parents=True)
+    written = []
+    for file in write.files:
+        if file.content is None or file.kind != "file":
+            continue
+        path = into.joinpath(*plain_parts(file.path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+        written.append(path)
+    return written
