@@ -318,6 +318,28 @@ def test_phantoms_can_be_used_while_the_file_is_loaded(project: Project) -> None
 # --- lines ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="lines are told by sys.monitoring, once each")
+def test_a_long_loop_is_not_followed_to_its_end(project: Project) -> None:
+    project.write(
+        app="""
+        import sys
+        def loop(turns):
+            while turns:
+                turns -= 1
+                if turns < 0:
+                    return None
+            return sys._getframe().f_trace_lines
+        """,
+        test_it="""
+        import app
+        def test_short(): assert app.loop(10) is True
+        def test_long(): assert app.loop(60_000) is False
+        """,
+    )
+    report = project.run("test_short", "test_long")
+    assert [outcome.verdict for outcome in report.outcomes] == ["green", "green"]
+
+
 def test_each_test_has_its_own_lines_and_imports_theirs(project: Project) -> None:
     project.write(
         app="""

@@ -17,6 +17,9 @@ from typing import Any
 
 from .places import Tree
 
+TOLD_MAX = 100_000
+"""Lines of one code object that one test is followed for: what it first runs after so many is not seen."""
+
 LocalTrace = Callable[[Any, str, Any], Any]
 
 
@@ -120,12 +123,12 @@ class TracedLines(Lines):
 class _Watched:
     """A code object of the tree. Once a test has run all of its lines, its calls cost next to nothing."""
 
-    __slots__ = ("imports", "left", "lines", "of_import", "of_test", "test")
+    __slots__ = ("imports", "left", "lines", "of_import", "of_test", "test", "told")
 
     def __init__(self, code: CodeType, imports: set[int], ran: set[int]) -> None:
         self.lines = frozenset(line for _, line in findlinestarts(code) if line)
         self.left: set[int] = set()
-        self.test, self.imports = 0, imports
+        self.test, self.told, self.imports = 0, 0, imports
         left, add_import, add = self.left, imports.add, ran.add
 
         def of_import(frame: Any, event: str, arg: Any) -> Any:
@@ -136,6 +139,9 @@ class _Watched:
             line = frame.f_lineno
             add(line)
             left.discard(line)
+            self.told += 1
+            if self.told > TOLD_MAX:
+                left.clear()
             if not left:
                 frame.f_trace_lines = False
             return of_test
@@ -144,7 +150,7 @@ class _Watched:
 
     def begin(self, test: int) -> None:
         """Another test runs it."""
-        self.test = test
+        self.test, self.told = test, 0
         self.left.clear()
         self.left.update(self.lines)
 
