@@ -17,7 +17,7 @@ from tests.integration.gate_world import MONEY, open_gate
 
 LOOK = calls(call("list_files"))
 TRIPLE = "\n\ndef triple(amount):\n    return amount * 3 + 1 + "
-REFUSED = calls(call("write_file", path="app/other.py", content="x = 1\n"))
+REFUSED = calls(call("write_file", path="app/other.txt", content="x = 1\n"))
 
 
 # --- the main way ---------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_what_the_model_said_goes_back_unchanged_reasoning_and_all(tmp_path: Pat
 def test_where_the_gate_only_warns_or_is_off_nothing_is_refused(mode: Mode, tmp_path: Path) -> None:
     end, played = play(tmp_path, GREEN, REFUSED, DONE, mode=mode)
     assert (end.outcome, end.refusals) == ("done", 0)
-    assert played.gate.text("app/other.py") == "x = 1\n"
+    assert played.gate.text("app/other.txt") == "x = 1\n"
 
 
 # --- the end of a turn ----------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def stop(top: Path) -> None:
     """End the gate, if one is there, and wait for the end of its processes."""
     living = [os.pidfd_open(int(process.partition(":")[0])) for process in processes_in(top)]
     if living:
-        assert penstock(top, "gate", "stop").err == "the gate ends\n"
+        assert penstock(top, "gate", "stop").err == "the gate has ended\n"
     for process in living:
         ended, _, _ = select.select([process], [], [], 30)
         os.close(process)
