@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 
@@ -143,9 +144,18 @@ RUST: dict[Situation, Scene] = {
 }
 
 
+@cache
+def why_not(program: str, question: str) -> str:
+    """Why it cannot be run: it is not there, or (a proxy of rustup in another HOME) has nothing behind it."""
+    if shutil.which(program) is None:
+        return f"{program} is not installed"
+    asked = subprocess.run([program, question], capture_output=True, text=True)
+    return "" if asked.returncode == 0 else f"{program} cannot be run: {asked.stderr.strip()[:200]}"
+
+
 def without_cargo() -> str:
     """Whether this machine has Rust."""
-    return "" if shutil.which("cargo") else "cargo is not installed"
+    return why_not("cargo", "--version")
 
 
 CARGO = RunnerWorld(
@@ -266,7 +276,7 @@ GO: dict[Situation, Scene] = {
 
 def without_go() -> str:
     """Whether this machine has Go."""
-    return "" if shutil.which("go") else "go is not installed"
+    return why_not("go", "version")
 
 
 def warm_go(top: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from penstock.kernel.runner import Collection, RunOrder, RunReport
 from penstock.kernel.runners.cargo_runner import CargoRunner
 from penstock.kernel.runners.go_runner import GoRunner
 from tests.contract.runner_world import launcher_for, write
-from tests.contract.runner_worlds_compiled import GO_ENV, go, rust, warm_go
+from tests.contract.runner_worlds_compiled import GO_ENV, go, rust, warm_go, why_not
 
-needs_cargo = pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo is not installed")
-needs_go = pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed")
+needs_cargo = pytest.mark.skipif(bool(why_not("cargo", "--version")), reason=why_not("cargo", "--version"))
+needs_go = pytest.mark.skipif(bool(why_not("go", "version")), reason=why_not("go", "version"))
 
 MISSING = "red_missing_target"
 LIB, MONEY, NEW = "src/lib.rs", "src/money.rs", "src/taxes.rs"

@@ -9,6 +9,7 @@
 'use strict'
 
 const fs = require('node:fs')
+const path = require('node:path')
 
 const CHARS_MAX = 4000
 const ERRORS_MAX = 10
@@ -38,10 +39,8 @@ function openPipe() {
 
 /** Options of Node by which a child closes our socket before anything of the project is loaded. */
 function forgetting(fd) {
-  const { ino } = fs.fstatSync(fd)
-  const close = `const s = fs.fstatSync(${fd}); if (s.isSocket() && s.ino === ${ino}) fs.closeSync(${fd})`
-  const code = `import fs from "node:fs"; try { ${close} } catch {}`
-  return ['--import', `data:text/javascript,${encodeURIComponent(code)}`]
+  process.env.PENSTOCK_CLOSE = `${fd}:${fs.fstatSync(fd).ino}`
+  return ['--require', path.join(__dirname, 'close_socket.cjs')]
 }
 
 /** Writes records to the descriptor `fd`. Who ends us ends the tests too: what becomes of them then is not told. */
