@@ -80,8 +80,9 @@ def test_killed_between_ledger_and_file_it_is_made_whole(tmp_path: Path) -> None
     for step in (3, 4, 9):
         directory = tmp_path / str(step)
         assert program(directory, step).returncode == -signal.SIGKILL
-        _, _, is_whole = asyncio.run(resumed(directory))
+        _, records, is_whole = asyncio.run(resumed(directory))
         assert is_whole, step
+        assert "opening" not in [getattr(r.event, "tool", "") for r in records], "it was taken for somebody's write"
         assert list((directory / "tree").rglob("*.penstock*")) == []
 
 
