@@ -84,14 +84,6 @@ PLANTED = (
         seen_by("claim: after red, the test is deleted"),
     ),
     Planted(
-        "close-unfound",
-        "a test that the run of everything does not name voids nothing",
-        CLOSING,
-        'return "not_run" if any(found) else "runner_error"',
-        'return "runner_error"',
-        seen_by("claim: after red, the test is renamed"),
-    ),
-    Planted(
         "close-regression",
         "what broke stays broken",
         CLOSING,

@@ -147,7 +147,7 @@ def _void(ledger: Ledger) -> RevertStep | None:
         return None
     for test, life in _open(ledger):
         run = ledger.turn.seen.get(("confirm", test)) or ledger.turn.seen.get(("flush", test))
-        verdict = run.verdict if run else _unfound(ledger)
+        verdict: RunVerdict = run.verdict if run else "not_run"
         if test in ledger.turn.greens or verdict in RED | OUR_FAULT:
             continue
         is_other = verdict == "green"
@@ -155,12 +155,6 @@ def _void(ledger: Ledger) -> RevertStep | None:
         said = f": {run.message}" if run and run.message else ""
         return RevertStep(_standing(ledger, life), "red_void", (test,), f"{spell(test)}: {why}{said}")
     return None
-
-
-def _unfound(ledger: Ledger) -> RunVerdict:
-    """What is to be said of a test that the run of everything did not name."""
-    found = [spawn.tests for spawn in ledger.turn.spawned if spawn.purpose == "flush"]
-    return "not_run" if any(found) else "runner_error"
 
 
 def _unrelated(ledger: Ledger) -> RevertStep | None:
