@@ -383,4 +383,4 @@ READERS: tuple[Callable[[bytes], object], ...] = (
 @given(st.binary(max_size=200))
 def test_any_bytes_can_be_read(data: bytes) -> None:
     for read in READERS:
-        read(data)
+        assert read(data) == read(data)
