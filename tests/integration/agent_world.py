@@ -15,7 +15,7 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.policy import Mode, RedGreenLimits
 from penstock.kernel.agent_loop import Called, Flushed, LoopEnd, LoopEvent, LoopLimits, ModelNames, run_agent
 from penstock.kernel.model_openai import OpenAiLimits, OpenAiModel
-from penstock.kernel.model_script import Conversation, ScriptedCall, ScriptedReply
+from penstock.model_script import Conversation, ScriptedCall, ScriptedReply
 from penstock.kernel.model_scripted import ScriptedModel
 from penstock.kernel.runner import RunOrder, RunReport
 from penstock.kernel.runners.pytest_runner import PytestRunner

@@ -11,7 +11,7 @@ import pytest
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.policy import Mode, RedGreenLimits
 from penstock.kernel.agent_loop import Escalated, LoopLimits, ModelNames
-from penstock.kernel.model_script import ScriptedCall, ScriptedReply
+from penstock.model_script import ScriptedCall, ScriptedReply
 from tests.integration.agent_world import DONE, GREEN, RED, WRONG, call, calls, events_in, play, playing, spawns
 from tests.integration.gate_world import MONEY, open_gate
 

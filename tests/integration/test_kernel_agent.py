@@ -13,7 +13,7 @@ from penstock.kernel.agent_loop import LoopLimits, ModelNames
 from penstock.kernel.kernel_agent import KernelAgent
 from penstock.kernel.model import Model
 from penstock.kernel.model_openai import OpenAiLimits, OpenAiModel
-from penstock.kernel.model_script import Conversation, ScriptedReply
+from penstock.model_script import Conversation, ScriptedReply
 from penstock.kernel.model_scripted import ScriptedModel
 from penstock.kernel.tools.dispatcher import Dispatcher
 from penstock.ports import AgentReport, Checkout, Confinement, TurnBrief

@@ -28,7 +28,7 @@ from penstock.core.tickets import (
 from penstock.core.weakening import changed_tests
 from penstock.demo.build import AGENT, MODEL, SCENARIOS, build, model_script, setup_command
 from penstock.documents.tickets import KnownNames
-from penstock.kernel.model_script import load_model_script
+from penstock.model_script import load_model_script
 from penstock.ports import BadInput
 from penstock.settings.reader import load_settings
 

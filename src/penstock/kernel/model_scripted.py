@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.kernel.model_script import (
+from penstock.model_script import (
     Conversation,
     ScriptedReply,
     completion_of,

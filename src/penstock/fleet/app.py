@@ -1,0 +1,174 @@
+"""The HTTP side of queen, hive and worker: endpoints behind the same doors.
+
+    request id ─► token ─► size ─► body ─► endpoint
+
+Every answer carries `x-request-id`; every failure is an `ErrorBody`. What nobody foresaw is logged with that id and
+answered with INTERNAL, which says nothing of what it was.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.routing import Match, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from penstock.core.fleet.names import is_request
+from penstock.core.fleet.policy import BODY_BYTES_MAX
+from penstock.fleet.errors import FleetError
+from penstock.fleet.logs import Log
+from penstock.fleet.measures import Measures
+from penstock.fleet.openapi import document
+from penstock.fleet.routes import Call, Endpoint, Json, as_app, body_of
+
+OPEN_PATHS = ("/openapi.json",)
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class App:
+    """An ASGI application. `token`: empty where none is needed. `measures`: counted into, and shown at `/metrics`."""
+
+    def __init__(
+        self, title: str, endpoints: Sequence[Endpoint], log: Log, measures: Measures, token: str = ""
+    ) -> None:
+        self._log, self._measures, self._token = log, measures, token
+        described = [*endpoints, self._metrics_endpoint()]
+        self.document = document(title, described, needs_token=bool(token))
+        openapi = Endpoint("GET", "/openapi.json", "This document.", self._openapi, is_open=True)
+        self._routes = [(Route(e.path, _no_endpoint, methods=[e.method]), e) for e in [*described, openapi]]
+        self._fixed = {(e.method, e.path): e for e in [*described, openapi] if "{" not in e.path}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            assert scope["type"] == "lifespan"
+            return
+        answering = _Answering(scope, send)
+        begun = time.monotonic()
+        endpoint: Endpoint | None = None
+        try:
+            endpoint, path = self._find(scope)
+            await self._answer(endpoint, path, answering, scope, receive)
+        except FleetError as error:
+            await answering.fail(error)
+        except Exception as error:  # the supervisor of one request: the process goes on, and the log has it
+            self._log.error("request failed", request_id=answering.request_id, error=repr(error), where=_where(error))
+            await answering.fail(FleetError("INTERNAL", "an error of ours", {"request_id": answering.request_id}))
+        finally:
+            took_s = time.monotonic() - begun
+            shown = endpoint.path if endpoint else "(none)"
+            self._measures.answered(scope["method"], shown, answering.status, took_s)
+            self._log.access(scope["method"], scope["path"], answering.status, took_s, answering.request_id)
+
+    def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:
+        if found := self._fixed.get((scope["method"], scope["path"])):
+            return found, {}
+        allowed = []
+        for route, endpoint in self._routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL and endpoint.method == scope["method"]:
+                return endpoint, child["path_params"]
+            if match is not Match.NONE:
+                allowed.append(endpoint.method)
+        if allowed:
+            raise _NotAllowed(allowed)
+        raise FleetError("NOT_FOUND", "there is nothing at this path")
+
+    async def _answer(
+        self, endpoint: Endpoint, path: dict[str, str], answering: _Answering, scope: Scope, receive: Receive
+    ) -> None:
+        headers = Headers(scope=scope)
+        if self._token and not endpoint.is_open and not has_token(headers.get("authorization", ""), self._token):
+            raise FleetError("INVALID_TOKEN", "a token is needed, or this is not the one")
+        raw = await _read(headers, receive) if endpoint.method == "POST" else b""
+        call = Call(body_of(endpoint, raw), raw, path, headers, answering.request_id)
+        answer = await endpoint.handler(call)
+        await as_app(answer, endpoint)(scope, receive, answering.send)
+
+    async def _openapi(self, call: Call) -> bytes:
+        return self.document
+
+    def _metrics_endpoint(self) -> Endpoint:
+        async def metrics(call: Call) -> bytes:
+            return self._measures.text()
+
+        return Endpoint("GET", "/metrics", "Prometheus' text format.", metrics, content_type=METRICS_TYPE, is_open=True)
+
+
+class _NotAllowed(FleetError):
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__("METHOD_NOT_ALLOWED", "this path has other methods")
+        self._allowed = ", ".join(sorted(set(allowed)))
+
+    def headers(self) -> dict[str, str]:
+        return {"allow": self._allowed}
+
+
+class _Answering:
+    """What was sent so far; puts the request's id on it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        given = Headers(scope=scope).get("x-request-id", "")
+        self.request_id = given if is_request(given) else f"r-{secrets.token_hex(8)}"
+        self.status = 0
+        """0 until the answer has begun."""
+        self._scope, self._send = scope, send
+
+    async def send(self, message: Message) -> None:
+        """As ASGI."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            told = [*message.get("headers", []), (b"x-request-id", self.request_id.encode())]
+            message = {**message, "headers": told}
+        await self._send(message)
+
+    async def fail(self, error: FleetError) -> None:
+        """Answer with it; where the answer has begun already, nothing can be said any more: break it off."""
+        if self.status:
+            raise ConnectionError("the answer had begun")  # the server closes the connection
+        await Json(error.body(), error.status, error.headers())(self._scope, _nothing_more, self.send)
+
+
+async def _read(headers: Headers, receive: Receive) -> bytes:
+    """The body. Raises `FleetError` as soon as it is over the cap."""
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length) > BODY_BYTES_MAX:
+        raise FleetError("BODY_TOO_LARGE", f"a body has at most {BODY_BYTES_MAX} bytes")
+    data = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError("the client left while it sent its request")
+        data += message.get("body", b"")
+        if len(data) > BODY_BYTES_MAX:
+            raise FleetError("BODY_TOO_LARGE", f"a body has at most {BODY_BYTES_MAX} bytes")
+        if not message.get("more_body"):
+            return bytes(data)
+
+
+def has_token(header: str, token: str) -> bool:
+    """Whether an `Authorization` header, decoded as Latin-1, brings the token. In constant time."""
+    scheme, _, given = header.partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token.encode())
+
+
+def _where(error: BaseException) -> str:
+    """The last line of ours that it came through."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+async def _no_endpoint(request: Any) -> Any:
+    raise AssertionError("routes are only matched")
+
+
+async def _nothing_more() -> Message:
+    return {"type": "http.disconnect"}

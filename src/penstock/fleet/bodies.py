@@ -1,0 +1,77 @@
+"""Reads the body of a request: every field that is wrong at once, by name, and never what it held."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from penstock.fleet.errors import FleetError
+from penstock.fleet.schema import FieldProblem
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+DEPTH_FIX = "is not valid JSON"
+
+
+def read_body(data: bytes, kind: type[Body]) -> Body:
+    """The request. Raises `FleetError`: INVALID_JSON, or INVALID_REQUEST with all fields that are wrong."""
+    try:
+        return msgspec.json.decode(data or b"{}", type=kind)
+    except msgspec.ValidationError:
+        raise _invalid(_problems(data or b"{}", kind)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise FleetError("INVALID_JSON", "the body is not a JSON document") from None
+
+
+def refuse(problems: list[FieldProblem]) -> None:
+    """Raise for what a type cannot say, if there is anything."""
+    if problems:
+        raise _invalid(problems)
+
+
+def _invalid(problems: list[FieldProblem]) -> FleetError:
+    told = [{"field": problem.field, "message": problem.message} for problem in problems]
+    names = ", ".join(dict.fromkeys(problem.field for problem in problems))
+    return FleetError("INVALID_REQUEST", f"not valid: {names}", {"fields": told})
+
+
+def _problems(data: bytes, kind: type[msgspec.Struct]) -> list[FieldProblem]:
+    told = msgspec.json.decode(data)
+    if not isinstance(told, dict):
+        return [FieldProblem(field="(body)", message="is not an object")]
+    fields = msgspec.structs.fields(kind)
+    names = {field.encode_name for field in fields}
+    problems = []
+    for field in fields:
+        if field.encode_name in told:
+            problems += _wrong(told[field.encode_name], field.type, field.encode_name)
+        elif field.required:
+            problems.append(FieldProblem(field=field.encode_name, message="is missing"))
+    if kind.__struct_config__.forbid_unknown_fields:
+        problems += [FieldProblem(field="(unknown)", message="there is a field that is not known")] * any(
+            name not in names for name in told
+        )
+    return problems or [FieldProblem(field="(body)", message="is not valid")]
+
+
+def _wrong(value: Any, kind: Any, name: str) -> list[FieldProblem]:
+    try:
+        msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        said = str(error)
+        inner = AT_PATH.search(said)
+        path = name + (inner["path"] if inner else "")
+        return [FieldProblem(field=path, message=_lowered(AT_PATH.sub("", said)))]
+    return []
+
+
+def _lowered(said: str) -> str:
+    """What msgspec said, without any value of the payload: enumerations are the one case where it repeats one."""
+    if said.startswith("Invalid enum value"):
+        return "is none of the allowed values"
+    if "unknown field" in said:
+        return "has a field that is not known"
+    return said[:1].lower() + said[1:]

@@ -1,0 +1,92 @@
+"""What a program of the fleet answers to, as data: the server is made from it, and so is its OpenAPI document.
+
+An endpoint gets a `Call` and gives back a `Wire` (answered as JSON), None (204), or an ASGI application that streams.
+It may raise `FleetError`, which becomes the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from penstock.fleet.bodies import read_body
+from penstock.fleet.schema import Wire
+
+Method = Literal["GET", "POST", "DELETE"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, its body read and checked. `path`: what stood in the places of the path."""
+
+    body: Any
+    raw: bytes
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+    request_id: str
+
+
+Answer = Wire | bytes | ASGIApp | None
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method at one path. `answers`: what a success is, `stream` in place of it where events come."""
+
+    method: Method
+    path: str
+    summary: str
+    handler: Handler
+    body: type[msgspec.Struct] | None = None
+    answer: type[msgspec.Struct] | None = None
+    status: int = 200
+    content_type: str = "application/json"
+    errors: Sequence[str] = ()
+    is_open: bool = False
+    """Needs no token: health, and what monitoring asks."""
+    keeps_unknown: bool = False
+    """The body is passed on: fields that we do not read are allowed."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Of the path: name to what it is."""
+
+
+class Json:
+    """An answer with a body of JSON, or of any bytes."""
+
+    def __init__(
+        self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None, kind: str = "application/json"
+    ) -> None:
+        self.body, self.status = body, status
+        told = {"content-type": kind, "content-length": str(len(body)), **(headers or {})}
+        self.headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in told.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def as_app(answer: Answer, endpoint: Endpoint) -> ASGIApp:
+    """What an endpoint gave back, as what is sent."""
+    if answer is None:
+        return _nothing
+    if isinstance(answer, Wire):
+        return Json(msgspec.json.encode(answer), endpoint.status)
+    if isinstance(answer, bytes):
+        return Json(answer, endpoint.status, kind=endpoint.content_type)
+    return answer
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def body_of(endpoint: Endpoint, raw: bytes) -> Any:
+    """The body, checked. Raises `FleetError`."""
+    return read_body(raw, endpoint.body) if endpoint.body is not None else None

@@ -1,0 +1,305 @@
+"""What goes over the wire between clients, queen, hives and workers. The one place: the checks of the servers, the
+clients and the OpenAPI documents are all made from these types.
+
+Times are whole milliseconds, sizes are bytes. Fields that a reader does not know are ignored in answers, and refused
+in requests, so that a typing error is not silently nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from penstock.core.fleet.life import WorkerState
+from penstock.core.fleet.routing import Device, Offer
+
+API_VERSION = 1
+"""Programs of other API versions are not spoken to."""
+
+TEXT_CHARS_MAX = 1_000_000
+TOKENS_MAX = 1_000_000
+
+Backend = Literal["scripted", "llama", "upstream"]
+Short = Annotated[str, Meta(max_length=256)]
+Port = Annotated[int, Meta(ge=1_024, le=65_535)]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all of them."""
+
+
+class Health(Wire, frozen=True, kw_only=True):
+    """A program is alive. `status` is `ok`, or `degraded` when it works with less than it should have."""
+
+    status: Literal["ok", "degraded"]
+    state: str
+    version: str
+    api_version: int = API_VERSION
+
+
+# --- worker ---------------------------------------------------------------------------------------------------------
+
+
+class WorkerHealth(Wire, frozen=True, kw_only=True):
+    """`stalled_ms`: since the last token (or the start) while a request is active; 0 where none is."""
+
+    status: Literal["ok", "degraded"]
+    state: WorkerState
+    version: str
+    api_version: int
+    worker_id: str
+    model: str
+    slots: int
+    busy: int
+    tokens_total: int
+    stalled_ms: int
+    idle_ms: int
+    """Since the end of the last request; 0 while one is active."""
+
+
+class Ready(Wire, frozen=True, kw_only=True):
+    """Whether a request would be served now."""
+
+    ready: bool
+    state: WorkerState
+    model_loaded: bool
+    progress_url: str
+
+
+class InferenceRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A prompt, to be continued. `request_id`: of the client's own choice, to cancel by. `deadline_ms`: from now."""
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
+    model: Annotated[str, Meta(max_length=128)] = ""
+    max_tokens: Annotated[int, Meta(ge=1, le=TOKENS_MAX)] = 256
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
+    stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=16)] = ()
+    request_id: Annotated[str, Meta(max_length=128)] = ""
+    deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
+
+
+class Started(Wire, frozen=True, kw_only=True):
+    """The first event of a stream."""
+
+    request_id: str
+
+
+class Token(Wire, frozen=True, kw_only=True):
+    """`t`: text; `i`: its number, from 0."""
+
+    t: str
+    i: int
+
+
+class Progress(Wire, frozen=True, kw_only=True):
+    """What happens before the first token. `done` of `total` in `unit`; 0 where nothing can be counted."""
+
+    phase: Literal["queued", "spawning", "loading", "prompt"]
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    message: str = ""
+
+
+class Metrics(Wire, frozen=True, kw_only=True):
+    """Of one request, before its end."""
+
+    tokens_out: int
+    first_token_ms: int
+    tokens_per_s: float
+
+
+class End(Wire, frozen=True, kw_only=True):
+    """A terminal event: all went well."""
+
+    tokens_out: int
+    stop_reason: Literal["stop", "length", "canceled"]
+    ms: int
+
+
+class Failure(Wire, frozen=True, kw_only=True):
+    """A terminal event: it did not. `code` is one of `errors.ERRORS`."""
+
+    code: str
+    message: str
+
+
+# --- hive -----------------------------------------------------------------------------------------------------------
+
+
+class SpawnRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to spawn. `model`: of the catalogue; empty where it has one alone. `wait`: answer when it is idle."""
+
+    model: Annotated[str, Meta(max_length=128)] = ""
+    backend: Backend | None = None
+    port: Port | None = None
+    wait: bool = False
+
+
+class Spawned(Wire, frozen=True, kw_only=True):
+    """A worker that was spawned."""
+
+    worker_id: str
+    url: str
+    state: WorkerState
+
+
+class WorkerInfo(Wire, frozen=True, kw_only=True):
+    """A worker as its hive sees it. `message`: why it failed."""
+
+    worker_id: str
+    url: str
+    state: WorkerState
+    model: str
+    backend: str
+    device: str
+    slots: int
+    busy: int
+    pid: int
+    hive: str = ""
+    memory_bytes: int = 0
+    restarts: int = 0
+    exit_code: int | None = None
+    message: str = ""
+
+
+class WorkerList(Wire, frozen=True, kw_only=True):
+    """Workers, by id."""
+
+    workers: tuple[WorkerInfo, ...]
+
+
+class ReadyCallback(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A worker tells its hive that its socket accepts. `nonce`: of its spawn, known to nobody else."""
+
+    worker_id: Short
+    url: Short
+    model_ref: Short
+    backend: Short
+    device: Short
+    slots: Annotated[int, Meta(ge=1, le=4_096)]
+    pid: Annotated[int, Meta(ge=1)]
+    nonce: Short
+    state: Literal["loading", "idle", "failed"]
+    message: Annotated[str, Meta(max_length=4_096)] = ""
+
+
+class Acknowledged(Wire, frozen=True, kw_only=True):
+    """Heard. `repeated`: this was known already."""
+
+    worker_id: str
+    repeated: bool = False
+
+
+class Drained(Wire, frozen=True, kw_only=True):
+    """How far draining is."""
+
+    state: Literal["draining", "stopped"]
+    workers: int
+
+
+# --- queen ----------------------------------------------------------------------------------------------------------
+
+
+class HiveReport(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a hive says of itself, whole, at every change and every heartbeat. `instance`: made anew at every start.
+
+    `epoch`: what the queen gave to this instance, 0 before. `number` grows: an older report is not believed.
+    """
+
+    name: Annotated[str, Meta(max_length=63)]
+    url: Short
+    instance: Short
+    epoch: Annotated[int, Meta(ge=0)] = 0
+    number: Annotated[int, Meta(ge=0)] = 0
+    version: Short
+    api_version: int
+    state: Literal["ready", "draining"] = "ready"
+    devices: tuple[Device, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    workers: tuple[WorkerInfo, ...] = ()
+    workers_max: Annotated[int, Meta(ge=0)] = 0
+
+
+class Registered(Wire, frozen=True, kw_only=True):
+    """The hive speaks for its name, in `epoch`. Its next report is awaited within `heartbeat_ms`."""
+
+    name: str
+    epoch: int
+    heartbeat_ms: int
+
+
+class HiveInfo(Wire, frozen=True, kw_only=True):
+    """A hive as the queen sees it. `seen_ms`: since it was last heard; None: never by this queen."""
+
+    name: str
+    url: str
+    state: Literal["ready", "draining", "lost"]
+    epoch: int
+    version: str = ""
+    seen_ms: int | None = None
+    models: tuple[str, ...] = ()
+    workers: int = 0
+    started_by: str = ""
+    """`ssh://user@host` where it was started so."""
+
+
+class HiveList(Wire, frozen=True, kw_only=True):
+    """Hives, by name."""
+
+    hives: tuple[HiveInfo, ...]
+
+
+# --- OpenAI's surface: only what we read; everything else is passed on as it came -----------------------------------
+
+
+class ChatRequest(Wire, frozen=True, kw_only=True):
+    """The fields of a chat completion that routing reads."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
+    stream: bool = False
+
+
+class ModelInfo(Wire, frozen=True, kw_only=True):
+    """A model that can be asked for. `state`: `loaded`, or `cold`."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "penstock"
+    state: Literal["loaded", "cold"] = "cold"
+
+
+class ModelList(Wire, frozen=True, kw_only=True):
+    """Models, by id."""
+
+    data: tuple[ModelInfo, ...]
+    object: Literal["list"] = "list"
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+class FieldProblem(Wire, frozen=True, kw_only=True):
+    """A field that is wrong, and how. Never what it held."""
+
+    field: str
+    message: str
+
+
+class Fault(Wire, frozen=True, kw_only=True):
+    """What is wrong. `details`: fields that are wrong, sizes, a request id."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class ErrorBody(Wire, frozen=True, kw_only=True):
+    """The body of every answer from 400 on."""
+
+    error: Fault
