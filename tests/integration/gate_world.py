@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from penstock.adapters.log_sqlite import SqliteLedger
 from penstock.adapters.processes import LocalProcesses
 from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.redgreen.policy import Mode, RedGreenLimits, RedGreenPolicy
-from penstock.core.redgreen.test_id import RunnerName, TestId
+from penstock.core.redgreen.test_id import TestId
 from penstock.kernel.launching import Launcher
 from penstock.kernel.opening import open_session
+from penstock.kernel.project import Project
 from penstock.kernel.runner import TestRunner
 from penstock.kernel.runners.pytest_runner import PytestRunner
 from penstock.kernel.session import GateSession, GateWorld
@@ -83,9 +84,27 @@ class Gate:
         await self.session.close()
 
 
-def choose(path: str) -> RunnerName | None:
-    name = path.rpartition("/")[2]
-    return "pytest" if name.startswith("test_") and name.endswith(".py") else None
+class OneRunner:
+    """`kernel.project.Runners` with one runner, for `test_*.py`; None: nobody can run anything."""
+
+    def __init__(self, runner: TestRunner | None) -> None:
+        self._runner = runner
+        self._project = Project(directory="", runner="pytest")
+
+    def project_of(self, path: str) -> Project | None:
+        name = path.rpartition("/")[2]
+        return self._project if self._runner and name.startswith("test_") and name.endswith(".py") else None
+
+    def projects(self, paths: Iterable[str]) -> tuple[Project, ...]:
+        return (self._project,) if self._runner else ()
+
+    def at(self, project: Project) -> TestRunner:
+        assert self._runner is not None
+        return self._runner
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.close()
 
 
 async def open_gate(
@@ -120,8 +139,7 @@ async def open_gate(
         scanner=TreeScanner(top, blobs=blobs),
         writer=TreeWriter(top, blobs),
         launcher=launcher,
-        runners={"pytest": runner or PytestRunner(launcher, warm=warm)},
-        choose=choose,
+        runners=OneRunner(runner or PytestRunner(launcher, warm=warm)),
     )
     policy = RedGreenPolicy(mode=mode, exempt_files=exempt_files, limits=limits or RedGreenLimits())
     session, desk = await open_session(world, "a-session", policy)

@@ -17,7 +17,7 @@ from penstock.wire import doctor_redgreen as doctor
 from penstock.wire.finding import Finding
 from penstock.wire.gate import gate_place, policy_in_force
 from penstock.wire.hooks import Seen, home_of, install_hooks
-from penstock.wire.runners import names_for
+from penstock.wire.projects import Projects
 from tests.e2e.product import commit, new_repository, penstock, write
 from tests.integration.gate_world import PROJECT
 from tests.integration.test_redgreen_commands import keep, stop
@@ -43,8 +43,11 @@ def top(tmp_path: Path) -> Path:
 
 def bears(top: Path, mode: Mode = "warn", collect_s: float = COLLECT_S) -> list[str]:
     policy = RedGreenPolicy(mode=mode)
-    names = names_for(top, policy)
-    return lines([doctor.bears_strict(top, policy, doctor.test_files(top, policy, names), collect_s)])
+    return lines([doctor.bears_strict(top, policy, doctor.test_files(top, policy), collect_s)])
+
+
+def runners_told(top: Path, policy: RedGreenPolicy) -> list[str]:
+    return lines(doctor.runners_there(top, Projects(top, policy).among(doctor.files_known(top))))
 
 
 # --- mode and runners -----------------------------------------------------------------------------------------------
@@ -72,21 +75,21 @@ def test_settings_that_cannot_be_read_are_told_once_by_others(top: Path, tmp_pat
 
 
 def test_runners_and_programs_that_are_missing(top: Path) -> None:
-    write(top, {**PROJECT, "package.json": '{"devDependencies": {"vitest": "1"}}'})
+    write(top, {**PROJECT, "package.json": '{"devDependencies": {"vitest": "1"}}', "a.js": "", "tests/a.test.js": ""})
     inside = RedGreenPolicy(test_commands={"pytest": "bin/py -m pytest"})
-    assert lines(doctor.runners_there(top, inside, ("pytest",)))[1].startswith("warn: pytest: bin/py is missing")
+    assert runners_told(top, inside)[1].startswith("warn: pytest: bin/py is missing")
     write(top, {"bin/py": "#!/bin/sh\n"})
     (top / "bin/py").chmod(0o755)
-    assert lines(doctor.runners_there(top, inside, ("pytest",))) == ["ok: test runners: pytest"]
+    assert not [line for line in runners_told(top, inside) if "bin/py" in line]
     policy = RedGreenPolicy(test_commands={"pytest": "no-such-python -m pytest"})
-    told = lines(doctor.runners_there(top, policy, names_for(top, policy)))
+    told = runners_told(top, policy)
     assert told[:3] == [
         "ok: test runners: pytest, vitest",
         "warn: pytest: no-such-python is missing, so its tests cannot be run",
         "  fix: install it, or mend [redgreen.test_command_for] pytest",
     ]
     assert told[3].startswith("warn: vitest: ") and "is missing" in told[3]
-    assert list(doctor.runners_there(top, policy, ())) == []
+    assert list(doctor.runners_there(top, ())) == []
 
 
 # --- strict mode ----------------------------------------------------------------------------------------------------
@@ -145,7 +148,7 @@ def test_names_that_two_tests_have_are_told_with_both_places(top: Path) -> None:
     named = "# test-id: cents\ndef test_a():\n    pass\n"
     write(top, {"tests/test_a.py": named, "tests/test_b.py": f"\n{named}", "tests/test_c.py": "# test-id: none\n"})
     policy = RedGreenPolicy()
-    found = doctor.names_given_twice(top, doctor.test_files(top, policy, ("pytest",)))
+    found = doctor.names_given_twice(top, doctor.test_files(top, policy))
     fix = "  fix: give each test a name of its own, or take the comment out"
     assert lines(found) == [
         "bad: tests/test_c.py:1: test-id 'none' stands directly above no test",

@@ -11,7 +11,7 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.test_id import spell
 from penstock.kernel.opening import open_session
 from penstock.kernel.tools.dispatcher import Dispatcher
-from tests.integration.gate_world import MONEY, TEST_MONEY, Gate, open_gate, run
+from tests.integration.gate_world import MONEY, TEST_MONEY, Gate, OneRunner, open_gate, run
 from tests.integration.plain_runner import PlainRunner
 
 THIRD = f"{TEST_MONEY}\n\ndef test_third():\n    assert money.third(9) == 3\n"
@@ -22,7 +22,7 @@ NOT_SET_UP = "no test runner is set up for tests/test_money.py; set up here: non
 
 async def without_runner(gate: Gate) -> Gate:
     """The same session, gone on with where nobody can run a test any more."""
-    world = dataclasses.replace(gate.session.world, runners={})
+    world = dataclasses.replace(gate.session.world, runners=OneRunner(None))
     session, desk = await open_session(world, "a-session", gate.session.policy)
     return Gate(gate.top, Dispatcher(session, desk))
 

@@ -119,8 +119,8 @@ PLANTED = (
         "own-red",
         "a test's red licenses what the test wrote",
         "kernel/runs.py",
-        'runner, again)] if again else []\n            session.settle("run_tests")\n',
-        "runner, again)] if again else []\n",
+        'project, again)] if again else []\n            session.settle("run_tests")\n',
+        "project, again)] if again else []\n",
         seen_by("time: a test that writes production code"),
     ),
     Planted(

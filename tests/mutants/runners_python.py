@@ -77,7 +77,7 @@ PLANTED = (
         "declared",
         "what is declared and not installed counts as unwritten",
         f"{SIDE}phantoms.py",
-        "return top not in stdlib and _plain(top) not in _declared(self._tree.root)",
+        "return top not in stdlib and _plain(top) not in _declared(self._tree)",
         "return top not in stdlib",
         (f"{OWN}test_what_is_missing_is_told_from_what_is_wrong",),
     ),

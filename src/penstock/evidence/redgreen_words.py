@@ -99,7 +99,8 @@ def _spawned(event: e.SpawnEnded) -> str:
     without = f", without {names([edit.path for edit in event.without])}" if event.without else ""
     note = f": {event.note}" if event.note else ""
     warm = "warm" if event.is_warm else "cold"
-    ran = f"{event.runner} ran {tests}{counted(event.tests, 'test')}, {warm}, in {brief(event.duration_ms)}"
+    place = f" in {event.project}" if event.project else ""
+    ran = f"{event.runner}{place} ran {tests}{counted(event.tests, 'test')}, {warm}, in {brief(event.duration_ms)}"
     return f"{ran} ({event.purpose}{without}){note}"
 
 

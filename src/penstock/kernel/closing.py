@@ -183,7 +183,7 @@ async def _mutate(session: GateSession, desk: TestDesk, test: TestId) -> e.PairJ
 
 
 async def _mutants(session: GateSession, desk: TestDesk, test: TestId) -> MutationReport:
-    runner = session.world.runners.get(test.runner)
+    runner = desk.runner_of(test)
     limits = session.policy.limits
     if not limits.mutants_max or not session.ledger.tests[test].open_edits:
         return MutationReport(note="nothing to mutate")

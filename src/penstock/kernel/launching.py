@@ -65,6 +65,10 @@ class Launcher:
         """The working tree as those inside see it."""
         return self.confinement.checkout.at if self.is_confined else self.confinement.checkout.path
 
+    def inside(self, directory: str) -> str:
+        """The place, for those inside, of a directory of the tree."""
+        return f"{self.root}/{directory}".rstrip("/")
+
     @property
     def is_confined(self) -> bool:
         """Whether those inside see nothing that is not mounted."""
@@ -115,18 +119,24 @@ class Launcher:
             self.discard(job)
 
     async def serve(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, shown: Sequence[Shown] = ()
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        shown: Sequence[Shown] = (),
+        cwd: str | None = None,
     ) -> Served:
         """Start a process that stays, with a socket of its own: its number is in `PENSTOCK_SERVE_FD`.
 
-        Raises `OSError` where it cannot be started. Its output goes to files of ours; it dies with us.
+        `cwd` as in `run`. Raises `OSError` where it cannot be started. Its output goes to files of ours, and it dies
+        with us.
         """
         job = self.scratch_directory()
         ours, theirs = socket.socketpair()
         try:
             confined = self._confined({**(env or {}), "PENSTOCK_SERVE_FD": str(theirs.fileno())}, shown)
             confined = msgspec.structs.replace(confined, keep_fds=(*confined.keep_fds, theirs.fileno()))
-            command = self.sandbox.wrap(argv, confined)
+            command = self.sandbox.wrap(argv, confined, cwd)
             with open(job / "stdout", "wb") as stdout, open(job / "stderr", "wb") as stderr:
                 process = await asyncio.create_subprocess_exec(
                     *self.keeper,

@@ -48,21 +48,22 @@ class TestNames:
     def named(self, name: object, path: str) -> TestId:
         """The id that `name` gives to a test which need not exist yet. Raises `UnknownTest`."""
         if isinstance(name, str):
-            runner = self._session.world.choose(path or name.partition("::")[0])
+            project = self._session.choose(path or name.partition("::")[0])
             plain = PLAIN.fullmatch(name)
-            if plain and runner in ("pytest", "unittest"):
-                return TestId(runner=runner, path=plain["path"], chain=tuple(plain["chain"].split("::")))
+            if plain and project and project.runner in ("pytest", "unittest"):
+                return TestId(runner=project.runner, path=plain["path"], chain=tuple(plain["chain"].split("::")))
             raise UnknownTest(f"{name!r}: write it as [runner, path, [names...], row or null]")
         return _from_wire(name)
 
     def _is_file(self, name: str) -> bool:
-        return name in self._session.expected and self._session.world.choose(name) is not None
+        return name in self._session.expected and self._session.choose(name) is not None
 
     async def _tests(self, name: object) -> list[TestId]:
         if not isinstance(name, str):
             return [_from_wire(name)]
         plain = PLAIN.fullmatch(name)
-        if plain and self._session.world.choose(plain["path"]) == "pytest":
+        project = self._session.choose(plain["path"]) if plain else None
+        if plain and project and project.runner == "pytest":
             direct = TestId(runner="pytest", path=_path(plain["path"]), chain=tuple(plain["chain"].split("::")))
             return [direct] if plain["path"] not in self._session.expected else await self._rows(direct)
         return await self._collected(name)
@@ -75,11 +76,12 @@ class TestNames:
 
     async def _collected(self, name: str) -> list[TestId]:
         path = max((p for p in self._session.expected if name.startswith(p)), key=len, default="")
-        runner_name = self._session.world.choose(path) if path else None
-        runner = self._session.world.runners.get(runner_name) if runner_name else None
-        if runner is None:
+        project = self._session.choose(path) if path else None
+        if project is None and path and self._session.kind(path) == "test":
+            raise NotConfigured(self._session.not_set_up(path))
+        if project is None:
             raise NotConfigured(f"{name!r} does not begin with the path of a test file")
-        found = await runner.collect([path])
+        found = await self._session.world.runners.at(project).collect([path])
         canonical = self._session.bindings.canonical
         tests = [each.test for each in found.tests]
         exact = [t for t in tests if name in (spell(t), spell(canonical(t)))]

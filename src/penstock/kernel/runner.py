@@ -25,6 +25,8 @@ class RunOrder(Frozen):
 
     tests: tuple[TestId, ...] = ()
     files: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    """Directories of other projects below ours, which a run of the whole suite may spare itself."""
     wall_ms: int = 60_000
     """After it the whole process tree is killed; tests without a last word are `timeout`."""
 
@@ -82,7 +84,7 @@ class Collection(Frozen):
 
 
 class TestRunner(Protocol):
-    """Runs the tests of one technology on one working tree."""
+    """Runs the tests of one technology in one project of a working tree; paths are relative to the tree's root."""
 
     @property
     def name(self) -> RunnerName:

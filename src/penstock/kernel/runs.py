@@ -1,7 +1,7 @@
 """Runs tests for a session and records what they did: each run with what its verdict depends on.
 
 A red is run once more at once, on the same tree: one that is green then is `flaky` and has no authority either way. One
-spawn per runner, one commit for all that it told.
+spawn per runner and project, one commit for all that it told.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import msgspec
 
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.ledger import files_of
 from penstock.core.redgreen.lines import changed_lines, defining, is_bare, read_ranges, widened, write_ranges
-from penstock.core.redgreen.test_id import RunnerName, TestId, spell
+from penstock.core.redgreen.test_id import TestId, spell
 from penstock.core.redgreen.verdicts import PASSING, RED, RunVerdict
 from penstock.kernel.bindings import Bindings
+from penstock.kernel.project import Project, is_below
 from penstock.kernel.runner import Lines, RunOrder, RunReport, TestOutcome, TestRunner
 from penstock.kernel.session import GateSession, NotConfigured
 
@@ -70,6 +72,8 @@ class TestDesk:
         self.lines: dict[TestId, Lines] = {}
         """Changed lines that a test ran in the last flush, by file."""
         self._changes = Changes()
+        self._coverage: dict[str, Literal["lines", "imports"]] = {}
+        """What the runner of a test file tells, by its path."""
 
     async def ask(self, asked: Asked) -> list[e.TestRun]:
         """Somebody wants to know: reds are confirmed at once, and what they say is in the ledger."""
@@ -77,15 +81,15 @@ class TestDesk:
         session.settle("run_tests")
         bindings = session.bindings
         told: list[e.RedGreenEvent] = []
-        for runner, order in self._orders(asked, session.policy.limits.test_wall_ms_max):
-            report = await runner.run(order)
+        for project, order in self._orders(asked, session.policy.limits.test_wall_ms_max):
+            report = await self._reported(project, order)
             session.settle("run_tests")  # what a test wrote is judged before its own red can license it
-            again = await self._again(runner, report)
+            again = await self._again(project, report)
             runs = [self._run_of("ask", bindings, o, report) for o in report.outcomes]
             runs = [self._confirmed(run, again) for run in runs]
             told += [*self._moves(runs, bindings), *map(self._unexpected, runs)]
-            told.append(_spawn("ask", runner, report, whole=asked.whole))
-            told += [_spawn("confirm", runner, again)] if again else []
+            told.append(_spawn("ask", project, report, whole=asked.whole))
+            told += [_spawn("confirm", project, again)] if again else []
             session.settle("run_tests")
         if told:
             session.append(*told)
@@ -102,12 +106,12 @@ class TestDesk:
         told: list[e.RedGreenEvent] = [self._unheard(purpose, bindings, test) for test in lost]
         asked = replace(asked, tests=tuple(test for test in asked.tests if test not in lost))
         wall_ms = session.policy.limits.suite_wall_ms_max if asked.whole else session.policy.limits.test_wall_ms_max
-        for runner, order in self._orders(asked, wall_ms):
-            report = await runner.run(order)
+        for project, order in self._orders(asked, wall_ms):
+            report = await self._reported(project, order)
             for outcome in report.outcomes:
                 run = self._run_of(purpose, bindings, outcome, report)
                 told.append(_flaky(run) if purpose == "confirm" and run.verdict in PASSING else run)
-            told.append(_spawn(purpose, runner, report, whole=asked.whole, without=without))
+            told.append(_spawn(purpose, project, report, whole=asked.whole, without=without))
         if asked.whole:
             told += await self._missed(purpose, bindings, told)
         if not any(isinstance(event, e.SpawnEnded) for event in told):
@@ -123,62 +127,85 @@ class TestDesk:
         missed = tuple(test for test in self._session.ledger.turn.claimed if test not in named)
         wall_ms = self._session.policy.limits.test_wall_ms_max
         found: list[e.RedGreenEvent] = []
-        for runner, order in self._orders(Asked(tests=missed), wall_ms) if missed else ():
-            report = await runner.run(order)
+        for project, order in self._orders(Asked(tests=missed), wall_ms) if missed else ():
+            report = await self._reported(project, order)
             found += [self._run_of(purpose, bindings, outcome, report) for outcome in report.outcomes]
-            found.append(_spawn(purpose, runner, report))
+            found.append(_spawn(purpose, project, report))
         return found
 
     async def cover(self, test: TestId) -> Lines:
         """Changed lines that `test` ran: of the last flush, else of a run made for that alone."""
         if test not in self.lines:
-            runner = self._runner(test.runner, test.path)
             order = RunOrder(tests=(self._session.bindings.known_to_runner(test),), wall_ms=60_000)
-            report = await runner.run(order)
+            report = await self._reported(self._set_up(self._project_of(test), test.path), order)
             for outcome in report.outcomes:
                 self._hits(test, outcome, report)
         return self.lines.get(test, {})
 
     # --- who runs what ----------------------------------------------------------------------------------------------
 
-    def _orders(self, asked: Asked, wall_ms: int) -> list[tuple[TestRunner, RunOrder]]:
-        """One order per runner: exactly one spawn each."""
+    def _orders(self, asked: Asked, wall_ms: int) -> list[tuple[Project, RunOrder]]:
+        """One order per runner and project: exactly one spawn each."""
         if asked.whole:
-            return [(runner, RunOrder(wall_ms=wall_ms)) for runner in self._session.world.runners.values()]
+            return self._whole(wall_ms)
         known = self._session.bindings.known_to_runner
-        by_runner: dict[RunnerName, tuple[dict[TestId, None], dict[str, None]]] = {}
+        wanted: dict[Project, tuple[dict[TestId, None], dict[str, None]]] = {}
+        owners = self._owners(asked.tests)
         for test in asked.tests:
-            self._runner(test.runner, test.path)
-            by_runner.setdefault(test.runner, ({}, {}))[0][known(test)] = None
+            project = self._set_up(_fits(owners[test.path], test), test.path)
+            wanted.setdefault(project, ({}, {}))[0][known(test)] = None
         for path in asked.files:
-            name = self._session.world.choose(path)
-            self._runner(name, path)
-            assert name is not None
-            by_runner.setdefault(name, ({}, {}))[1][path] = None
+            project = self._set_up(self._session.choose(path), path)
+            wanted.setdefault(project, ({}, {}))[1][path] = None
         return [
-            (self._session.world.runners[name], RunOrder(tests=tuple(tests), files=tuple(files), wall_ms=wall_ms))
-            for name, (tests, files) in by_runner.items()
+            (project, RunOrder(tests=tuple(tests), files=tuple(files), wall_ms=wall_ms))
+            for project, (tests, files) in wanted.items()
         ]
 
-    def _runner(self, name: RunnerName | None, path: str) -> TestRunner:
-        runner = self._session.world.runners.get(name) if name else None
-        if runner is None:
-            raise NotConfigured(self._not_set_up(path))
-        return runner
+    def _whole(self, wall_ms: int) -> list[tuple[Project, RunOrder]]:
+        """Everything, each project without those below it."""
+        projects = self._session.projects()
+        below = {p: [o.directory for o in projects if _is_inside(o, p)] for p in projects}
+        return [(p, RunOrder(without=tuple(dict.fromkeys(others)), wall_ms=wall_ms)) for p, others in below.items()]
 
-    def _not_set_up(self, path: str) -> str:
-        known = ", ".join(self._session.world.runners) or "none"
-        return f"no test runner is set up for {path}; set up here: {known}"
+    async def _reported(self, project: Project, order: RunOrder) -> RunReport:
+        """What the runner tells; of a run of everything, only what is its project's to tell."""
+        runner = self._session.world.runners.at(project)
+        report = await runner.run(order)
+        if not order.tests and not order.files:
+            owners = self._owners(outcome.test for outcome in report.outcomes)
+            own = tuple(outcome for outcome in report.outcomes if owners[outcome.test.path] == project)
+            report = msgspec.structs.replace(report, outcomes=own)
+        self._coverage.update((outcome.test.path, runner.coverage) for outcome in report.outcomes)
+        return report
+
+    def runner_of(self, test: TestId) -> TestRunner | None:
+        """The runner of a test; None where nobody can run it now."""
+        project = self._project_of(test)
+        return self._session.world.runners.at(project) if project else None
+
+    def _project_of(self, test: TestId) -> Project | None:
+        return _fits(self._session.world.runners.project_of(test.path), test)
+
+    def _owners(self, tests: Iterable[TestId]) -> dict[str, Project | None]:
+        """The projects of their files, each looked up once."""
+        return {path: self._session.world.runners.project_of(path) for path in {test.path for test in tests}}
+
+    def _set_up(self, project: Project | None, path: str) -> Project:
+        if project is None:
+            raise NotConfigured(self._session.not_set_up(path))
+        return project
 
     def _without_runner(self, asked: Asked) -> list[TestId]:
         """Tests that nobody here can run; where everything is to be run, of those that edits were claimed for."""
-        wanted = (*asked.tests, *(self._session.ledger.turn.claimed if asked.whole else ()))
-        return [test for test in dict.fromkeys(wanted) if test.runner not in self._session.world.runners]
+        wanted = dict.fromkeys((*asked.tests, *(self._session.ledger.turn.claimed if asked.whole else ())))
+        owners = self._owners(wanted)
+        return [test for test in wanted if _fits(owners[test.path], test) is None]
 
-    async def _again(self, runner: TestRunner, report: RunReport) -> RunReport | None:
+    async def _again(self, project: Project, report: RunReport) -> RunReport | None:
         reds = tuple(outcome.test for outcome in report.outcomes if outcome.verdict in RED)
         wall_ms = self._session.policy.limits.test_wall_ms_max
-        return await runner.run(RunOrder(tests=reds, wall_ms=wall_ms)) if reds else None
+        return await self._reported(project, RunOrder(tests=reds, wall_ms=wall_ms)) if reds else None
 
     # --- what is recorded -------------------------------------------------------------------------------------------
 
@@ -210,7 +237,7 @@ class TestDesk:
         )
 
     def _unheard(self, purpose: e.Purpose, bindings: Bindings, test: TestId) -> e.TestRun:
-        why = self._not_set_up(test.path)
+        why = self._session.not_set_up(test.path)
         outcome = TestOutcome(test=bindings.known_to_runner(test), verdict="runner_error", message=why)
         return self._run_of(purpose, bindings, outcome, RunReport())
 
@@ -263,10 +290,9 @@ class TestDesk:
     def _ran(self, path: str, change: e.PathChange, outcome: TestOutcome, report: RunReport) -> set[int] | None:
         now = self._session.expected.get(path)
         concerned = path in outcome.executed or path in outcome.imported
-        runner = self._session.world.runners[outcome.test.runner]
         if now is None or now.kind != "file":
             return set()  # what is gone can be run by nobody; that its test concerned it was asked before the edit
-        if runner.coverage == "imports" or (not path.endswith(".py") and concerned):
+        if self._coverage[outcome.test.path] == "imports" or (not path.endswith(".py") and concerned):
             return set() if concerned else None
         after = self._session.content(now)
         before = self._session.content(change.before) if change.before else b""
@@ -280,14 +306,15 @@ class TestDesk:
 
 def _spawn(
     purpose: e.Purpose,
-    runner: TestRunner,
+    project: Project,
     report: RunReport,
     *,
     whole: bool = False,
     without: tuple[e.FileEdit, ...] = (),
 ) -> e.SpawnEnded:
     return e.SpawnEnded(
-        runner=runner.name,
+        runner=project.runner,
+        project=project.directory,
         purpose=purpose,
         tests=len(report.outcomes),
         whole=whole,
@@ -296,6 +323,15 @@ def _spawn(
         duration_ms=report.duration_ms,
         without=without,
     )
+
+
+def _fits(project: Project | None, test: TestId) -> Project | None:
+    """The project, where it is one of the test's technology."""
+    return project if project and project.runner == test.runner else None
+
+
+def _is_inside(other: Project, project: Project) -> bool:
+    return other.directory != project.directory and is_below(other.directory, project.directory)
 
 
 def _flaky(run: e.TestRun) -> e.TestRun:

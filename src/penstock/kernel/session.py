@@ -10,7 +10,7 @@ Nothing here decides: `core.redgreen.gate` says what may be, `core.redgreen.clos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,11 +25,11 @@ from penstock.core.redgreen.gate import EditAsk, Licence, judge_claim, judge_edi
 from penstock.core.redgreen.imports import may_import
 from penstock.core.redgreen.ledger import Ledger, evolve
 from penstock.core.redgreen.policy import GuardedKind, RedGreenPolicy, kind_of
-from penstock.core.redgreen.test_id import RunnerName, TestId
+from penstock.core.redgreen.test_id import TestId
 from penstock.core.weakening import parse
 from penstock.kernel.bindings import Bindings, Shas
 from penstock.kernel.launching import Launcher
-from penstock.kernel.runner import TestRunner
+from penstock.kernel.project import Project, Runners
 from penstock.kernel.tree.entry import Change, Unreadable, diff
 from penstock.kernel.tree.quarantine import keep_whole, to_patch
 from penstock.kernel.tree.scanner import LeftAside, Scan, TreeScanner
@@ -43,7 +43,7 @@ _tree_decoder = msgspec.json.Decoder(dict[str, Entry])
 
 @dataclass
 class GateWorld:
-    """What a session works with. `choose` names the runner of a test file, None for a file that is none's."""
+    """What a session works with."""
 
     log: ChainedLog[e.RedGreenRecord]
     blobs: Blobs
@@ -53,8 +53,7 @@ class GateWorld:
     scanner: TreeScanner
     writer: TreeWriter
     launcher: Launcher
-    runners: Mapping[RunnerName, TestRunner]
-    choose: Callable[[str], RunnerName | None]
+    runners: Runners
 
 
 @dataclass(frozen=True)
@@ -152,9 +151,22 @@ class GateSession:
     def fresh_tests(self) -> tuple[str, ...]:
         """Test files that were written in this session and not run since, or whose verdicts went with a revert."""
         written = (p for p, entry in self.ledger.expected.items() if entry and self.kind(p) == "test")
-        fresh = (p for p in written if self._ran.get(p) != self.expected[p].digest and self.world.choose(p))
+        fresh = (p for p in written if self._ran.get(p) != self.expected[p].digest and self.choose(p))
         unseen = (t.path for t, life in self.ledger.tests.items() if life.last is None and t.path in self.expected)
         return tuple(dict.fromkeys((*fresh, *unseen)))
+
+    def choose(self, path: str) -> Project | None:
+        """Who runs a test file; None for a file that is none, or nobody's."""
+        return self.world.runners.project_of(path) if self.kind(path) == "test" else None
+
+    def projects(self) -> tuple[Project, ...]:
+        """All projects with tests."""
+        return self.world.runners.projects(self.expected)
+
+    def not_set_up(self, path: str) -> str:
+        """That nobody can run the tests of `path`, in words."""
+        known = ", ".join(project.words for project in self.projects()) or "none"
+        return f"no test runner is set up for {path}; set up here: {known}"
 
     def note_run(self, paths: Iterable[str]) -> None:
         """These test files were run as they are."""
@@ -181,11 +193,15 @@ class GateSession:
             paths=wanted,
             test=test,
             bindings={t: self.bindings.of_run(run) for t, run in runs.items()},
-            test_path=proposed_test_path(place) if place else "",
+            test_path=self._proposed_test_path(place) if place else "",
             importers={p: self._importers(p) for p in wanted if p not in self.expected},
             announced=announced,
             takes_newest=self.takes_newest,
         )
+
+    def _proposed_test_path(self, path: str) -> str:
+        project = self.world.runners.project_of(path)
+        return proposed_test_path(path, project.directory if project else "")
 
     def _importers(self, path: str) -> tuple[str, ...]:
         """Files edited in this turn that import `path` as they stand now."""
@@ -371,8 +387,7 @@ class GateSession:
 
     async def close(self) -> None:
         """End the runners and the log."""
-        for runner in self.world.runners.values():
-            await runner.close()
+        await self.world.runners.close()
         self.world.log.close()
 
 
@@ -391,17 +406,17 @@ def read_tree(blobs: Blobs, digest: str) -> dict[str, Entry]:
     return _tree_decoder.decode(blobs.get(digest))
 
 
-def proposed_test_path(path: str) -> str:
-    """Where a test of a production file would go, by the habits of its language."""
+def proposed_test_path(path: str, project: str = "") -> str:
+    """Where a test of a production file would go, by the habits of its language. `project`: its directory."""
     directory, _, name = path.rpartition("/")
     stem, _, suffix = name.rpartition(".")
     if suffix in ("js", "jsx", "ts", "tsx", "mjs", "cjs"):
         return f"{directory}/{stem}.test.{suffix}".lstrip("/")
     if suffix == "rs":
-        return f"tests/{stem}.rs"
+        return f"{f'/{path}'.partition('/src/')[0]}/tests/{stem}.rs".lstrip("/")
     if suffix == "go":
         return f"{directory}/{stem}_test.go".lstrip("/")
-    return f"tests/test_{(stem or name).lstrip('_') or 'it'}.py"
+    return f"{project}/tests/test_{(stem or name).lstrip('_') or 'it'}.py".lstrip("/")
 
 
 def _paths(event: e.RedGreenEvent) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,10 +17,12 @@ from pathlib import Path
 from penstock.adapters.processes import LocalProcesses
 from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.redgreen.binding import annotations_in, duplicates
+from penstock.core.redgreen.commands import split
 from penstock.core.redgreen.policy import RedGreenPolicy, kind_of
 from penstock.core.redgreen.test_id import RunnerName
 from penstock.evidence.words import counted
 from penstock.kernel.launching import Launcher
+from penstock.kernel.project import Project, upward
 from penstock.kernel.runner import Collection
 from penstock.ports import BadInput, Checkout, Confinement, Corrupt
 from penstock.settings.redgreen import VARIABLE
@@ -30,7 +31,8 @@ from penstock.wire.foreign_servers import foreign_servers
 from penstock.wire.gate import GatePlace, Mode, connect, gate_place, policy_in_force
 from penstock.wire.hooks import Seen, seen_hooks
 from penstock.wire.plan_card import plan_here
-from penstock.wire.runners import make_runner, names_for, suffixes_of
+from penstock.wire.projects import Projects
+from penstock.wire.runners import make_runner
 
 FILES_MAX = 20_000
 SOURCE_BYTES_MAX = 1_000_000
@@ -49,10 +51,10 @@ def examine_redgreen(directory: Path, environ: Mapping[str, str] = os.environ) -
     except BadInput as wrong:
         yield from (bad(problem) for problem in wrong.problems if problem.field == VARIABLE)
         return
-    names = names_for(place.top, mode.policy)
-    tests = test_files(place.top, mode.policy, names)
+    projects = Projects(place.top, mode.policy).among(files_known(place.top))
+    tests = test_files(place.top, mode.policy)
     yield mode_in_words(mode)
-    yield from runners_there(place.top, mode.policy, names)
+    yield from runners_there(place.top, projects)
     yield bears_strict(place.top, mode.policy, tests)
     yield from names_given_twice(place.top, tests)
     yield from plan_without_files(place)
@@ -73,37 +75,48 @@ def _origin(origin: str) -> str:
 # --- tests and their runners ----------------------------------------------------------------------------------------
 
 
-def test_files(top: Path, policy: RedGreenPolicy, names: Sequence[RunnerName]) -> dict[str, RunnerName]:
-    """Test files that git knows or would add, and the runner of each."""
+def files_known(top: Path) -> list[str]:
+    """Files that git knows or would add."""
     asked = ["git", "-C", str(top), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(asked, capture_output=True).stdout.split(b"\0")[:FILES_MAX]
-    by_suffix = {suffix: name for name in names for suffix in suffixes_of(name)}
-    found = ((path, by_suffix.get(os.path.splitext(path)[1])) for path in map(os.fsdecode, listed) if path)
-    return {path: name for path, name in found if name is not None and kind_of(policy, path) == "test"}
+    return [os.fsdecode(path) for path in listed if path]
+
+
+def test_files(top: Path, policy: RedGreenPolicy) -> dict[str, Project]:
+    """Test files, and who runs each."""
+    projects = Projects(top, policy)
+    tests = (path for path in files_known(top) if kind_of(policy, path) == "test")
+    found = ((path, projects.of(path)) for path in tests)
+    return {path: project for path, project in found if project is not None}
 
 
 test_files.__test__ = False  # type: ignore[attr-defined]
 
 
-def runners_there(top: Path, policy: RedGreenPolicy, names: Sequence[RunnerName]) -> Iterator[Finding]:
+def runners_there(top: Path, projects: Sequence[Project]) -> Iterator[Finding]:
     """Which test runners are set up, and those whose program is missing."""
-    if names:
-        yield Finding(level="ok", what=f"test runners: {', '.join(names)}")
-    for name in names:
-        program, fix = _missing_program(top, policy, name)
+    if projects:
+        named = dict.fromkeys(project.words for project in projects)
+        yield Finding(level="ok", what=f"test runners: {', '.join(named)}")
+    for project in projects:
+        program, fix = _missing_program(top, project)
         if program:
-            yield Finding(level="warn", what=f"{name}: {program} is missing, so its tests cannot be run", fix=fix)
+            what = f"{project.words}: {program} is missing, so its tests cannot be run"
+            yield Finding(level="warn", what=what, fix=fix)
 
 
-def _missing_program(top: Path, policy: RedGreenPolicy, name: RunnerName) -> tuple[str, str]:
+def _missing_program(top: Path, project: Project) -> tuple[str, str]:
     """What is missing, and the fix."""
-    command = shlex.split(policy.test_commands.get(name, ""))
-    if command and shutil.which(str(top / command[0]) if "/" in command[0] else command[0]) is None:
+    name, places = project.runner, [top / each for each in upward(project.directory)]
+    command = split(project.command)
+    if command and not any(shutil.which(_placed(command[0], place)) for place in places):
         return command[0], f"install it, or mend [redgreen.test_command_for] {name}"
     match name:
         case "pytest" | "unittest":
             return "", ""
-        case "vitest" | "jest" if shutil.which("node") and not (top / "node_modules" / name).exists():
+        case "vitest" | "jest" if shutil.which("node") and not any(
+            (p / "node_modules" / name).exists() for p in places
+        ):
             return f"node_modules/{name}", "install what package.json asks for"
         case "vitest" | "jest" | "node":
             return ("", "") if shutil.which("node") else ("node", "install Node 20 or newer")
@@ -111,27 +124,33 @@ def _missing_program(top: Path, policy: RedGreenPolicy, name: RunnerName) -> tup
             return ("", "") if shutil.which(name) else (name, f"install {name}")
 
 
+def _placed(program: str, place: Path) -> str:
+    return str(place / program) if "/" in program else program
+
+
 def bears_strict(
-    top: Path, policy: RedGreenPolicy, tests: Mapping[str, RunnerName], collect_s: float = COLLECT_S_MAX
+    top: Path, policy: RedGreenPolicy, tests: Mapping[str, Project], collect_s: float = COLLECT_S_MAX
 ) -> Finding:
     """Whether a test can be collected here, which strict mode needs."""
-    built = [path for path, name in tests.items() if name not in PYTHON]
+    built = [path for path, project in tests.items() if project.runner not in PYTHON]
     if built:
         what = f"{counted(len(built), 'test file')}, which the gate collects when it starts"
         return Finding(level="ok", what=f"red-green: strict can be borne: {what}")
-    files = _likely(top, [path for path, name in tests.items() if name in PYTHON])
+    files = _likely(top, list(tests))
     if not files:
         return _cannot(policy, "there is no test file")
-    found = asyncio.run(_collected(top, policy, tests[files[0]], files, collect_s))
+    project = tests[files[0]]
+    files = [path for path in files if tests[path] == project]
+    found = asyncio.run(_collected(top, project, files, collect_s))
     if found is None:
         return _uncollected(top, files, collect_s)
     if found.tests:
         what = f"{counted(len(found.tests), 'test')} collected in {counted(len(files), 'file')} of {len(tests)}"
         return Finding(level="ok", what=f"red-green: strict can be borne: {what}")
     if found.note:
-        name = tests[files[0]]
+        name = project.runner
         fix = f"install {name} where the tests run, or say how they run: [redgreen.test_command_for] {name}"
-        return _cannot(policy, f"{name}: {found.note.rpartition('; ')[2]}", fix)
+        return _cannot(policy, f"{project.words}: {found.note.rpartition('; ')[2]}", fix)
     return _cannot(policy, next(iter(found.broken.values()), "no test in any test file"))
 
 
@@ -162,9 +181,7 @@ def _likely(top: Path, paths: Sequence[str]) -> list[str]:
     return sorted((path for path in paths if (top / path).is_file()), key=rank)[:COLLECTED_FILES_MAX]
 
 
-async def _collected(
-    top: Path, policy: RedGreenPolicy, name: RunnerName, files: Sequence[str], collect_s: float
-) -> Collection | None:
+async def _collected(top: Path, project: Project, files: Sequence[str], collect_s: float) -> Collection | None:
     """What was found; None: not in time, and nothing of it is left running."""
     with tempfile.TemporaryDirectory(prefix="penstock-doctor-") as scratch:
         home = Path(scratch) / "home"
@@ -176,16 +193,16 @@ async def _collected(
             confinement=Confinement(checkout=checkout, home=str(home)),
             scratch=Path(scratch) / "jobs",
         )
-        runner = make_runner(name, launcher, policy, warm=False)
+        runner = make_runner(project, launcher, warm=False)
         try:
             return await asyncio.wait_for(runner.collect(files), collect_s)
         except TimeoutError:
             return None
 
 
-def names_given_twice(top: Path, tests: Mapping[str, RunnerName]) -> Iterator[Finding]:
+def names_given_twice(top: Path, tests: Mapping[str, Project]) -> Iterator[Finding]:
     """Annotations `test-id: slug` that name nothing, or two tests."""
-    named = {path: annotations_in(name, _source(top / path), path) for path, name in tests.items()}
+    named = {path: annotations_in(project.runner, _source(top / path), path) for path, project in tests.items()}
     problems = [*(problem for each in named.values() for problem in each.problems), *duplicates(named)]
     for problem in problems:
         yield Finding(level="bad", what=problem, fix="give each test a name of its own, or take the comment out")

@@ -34,6 +34,7 @@ from penstock.kernel.daemon import LINE_BYTES_MAX, Daemon
 from penstock.kernel.hooks.gate_socket import address_in, is_listening
 from penstock.kernel.launching import Launcher
 from penstock.kernel.opening import open_session
+from penstock.kernel.project import Runners
 from penstock.kernel.session import GateWorld
 from penstock.kernel.tools.dispatcher import Answer, Dispatcher
 from penstock.kernel.tree.names import plain_parts
@@ -48,7 +49,7 @@ from penstock.settings.schema import RedGreenSettings
 from penstock.wire.git_directory import git_directory
 from penstock.wire.ignored import ignored_in
 from penstock.wire.project import find_settings
-from penstock.wire.runners import RUNNER_GRACE_MS, Runners, keeper_command, runners_of, why_not_strict
+from penstock.wire.runners import RUNNER_GRACE_MS, TreeRunners, keeper_command, why_not_strict
 
 AGENT_SETTINGS = (".claude/**", ".codex/**", ".cursor/**", ".openhands/**", ".mcp.json")
 """Who changes these while a gate is there could take its hooks out."""
@@ -133,8 +134,8 @@ async def open_workspace(place: GatePlace, policy: RedGreenPolicy, epoch: int) -
         scratch=place.directory / "scratch" / "jobs",
         keeper=keeper_command(),
     )
-    runners = runners_of(launcher, policy)
-    await require_tests(runners, policy)
+    runners = TreeRunners(launcher, policy)
+    await require_tests(runners, place.top, policy)
     unfinished = _unfinished(place)
     ledger = unfinished or _made(place.sessions) / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{epoch}.sqlite"
     world = make_world(launcher, runners, ledger, place.directory / "blobs.sqlite", epoch)
@@ -155,16 +156,15 @@ def make_world(launcher: Launcher, runners: Runners, ledger: Path, blobs_file: P
         scanner=TreeScanner(launcher.top, ignored_in(launcher.top), blobs=blobs),
         writer=TreeWriter(launcher.top, blobs),
         launcher=launcher,
-        runners=runners.by_name,
-        choose=runners.choose,
+        runners=runners,
     )
 
 
-async def require_tests(runners: Runners, policy: RedGreenPolicy) -> None:
+async def require_tests(runners: Runners, top: Path, policy: RedGreenPolicy) -> None:
     """Strict mode needs a test that can be collected. Raises `BadInput` where there is none."""
     if policy.mode != "strict":
         return
-    why = await why_not_strict(runners)
+    why = await why_not_strict(runners, top)
     if not why:
         return
     message = f"strict red-green needs a test that can be collected: {why}"

@@ -1,119 +1,110 @@
-"""Which test runners a working tree has, and which of them a test file is for."""
+"""The test runners of a working tree, one for each of its projects."""
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from penstock.adapters import keeper
-from penstock.core.redgreen.policy import RedGreenPolicy, kind_of
-from penstock.core.redgreen.test_id import RunnerName
+from penstock.core.redgreen.commands import node_in, options_in, split
+from penstock.core.redgreen.policy import RedGreenPolicy
 from penstock.kernel.launching import Launcher
+from penstock.kernel.project import Project, Runners
 from penstock.kernel.runner import TestRunner
+from penstock.wire.projects import Projects
 
-SCRIPT_SUFFIXES = (".js", ".jsx", ".ts", ".tsx", ".mjs", ".cjs", ".mts", ".cts")
-LOOKED_AT_MAX = 5_000
+LOOKED_AT_MAX = 50_000
 RUNNER_GRACE_MS = 200
 """Between TERM and KILL: a test that hangs has had its time."""
 NOT_LOOKED_AT = frozenset({".git", ".venv", "venv", "node_modules", "target", "__pycache__"})
 
 
-@dataclass(frozen=True)
-class Runners:
-    """The runners of one tree, and the choice between them."""
+class TreeRunners:
+    """`kernel.project.Runners` of one tree."""
 
-    by_name: Mapping[RunnerName, TestRunner]
-    choose: Callable[[str], RunnerName | None]
+    def __init__(self, launcher: Launcher, policy: RedGreenPolicy, *, warm: bool = True) -> None:
+        self._launcher, self._warm = launcher, warm
+        self._projects = Projects(launcher.top, policy)
+        self._made: dict[Project, TestRunner] = {}
 
+    def project_of(self, path: str) -> Project | None:
+        """Who runs tests of this file."""
+        return self._projects.of(path)
 
-def runners_of(launcher: Launcher, policy: RedGreenPolicy, *, warm: bool = True) -> Runners:
-    """The runners that the files of the tree call for."""
-    names = names_for(launcher.top, policy)
-    by_suffix = {suffix: name for name in names for suffix in suffixes_of(name)}
+    def projects(self, paths: Iterable[str]) -> tuple[Project, ...]:
+        """All that have tests among these files."""
+        return self._projects.among(paths)
 
-    def choose(path: str) -> RunnerName | None:
-        if kind_of(policy, path) != "test":
-            return None
-        return by_suffix.get(os.path.splitext(path)[1])
+    def at(self, project: Project) -> TestRunner:
+        """Its runner; made at first use, and kept."""
+        if project not in self._made:
+            self._made[project] = make_runner(project, self._launcher, warm=self._warm)
+        return self._made[project]
 
-    return Runners({name: make_runner(name, launcher, policy, warm=warm) for name in names}, choose)
-
-
-def names_for(top: Path, policy: RedGreenPolicy) -> tuple[RunnerName, ...]:
-    """Names of the runners, one per language."""
-    names: list[RunnerName] = []
-    if _has_python(top):
-        names.append("unittest" if "unittest" in policy.test_commands else "pytest")
-    script = _script_runner(top, policy)
-    names += [script] if script else []
-    if (top / "Cargo.toml").is_file():
-        names.append("cargo")
-    if (top / "go.mod").is_file():
-        names.append("go")
-    return tuple(names)
+    async def close(self) -> None:
+        """End what is kept warm."""
+        for runner in self._made.values():
+            await runner.close()
 
 
-def suffixes_of(name: RunnerName) -> tuple[str, ...]:
-    """Endings of the files that hold its tests."""
-    match name:
-        case "pytest" | "unittest":
-            return (".py",)
-        case "vitest" | "jest" | "node":
-            return SCRIPT_SUFFIXES
-        case "cargo":
-            return (".rs",)
-        case "go":
-            return (".go",)
-
-
-def make_runner(name: RunnerName, launcher: Launcher, policy: RedGreenPolicy, *, warm: bool) -> TestRunner:
-    """The runner of that name; each is imported when it is needed."""
-    command = tuple(shlex.split(policy.test_commands.get(name, "")))
-    match name:
+def make_runner(project: Project, launcher: Launcher, *, warm: bool) -> TestRunner:
+    """The runner of a project; each is imported when it is needed."""
+    command, directory = split(project.command), project.directory
+    match project.runner:
         case "pytest":
             from penstock.kernel.runners.pytest_runner import PytestRunner
 
-            return PytestRunner(launcher, command, warm=warm)
+            return PytestRunner(launcher, command, directory, warm=warm)
         case "unittest":
             from penstock.kernel.runners.unittest_runner import UnittestRunner
 
-            return UnittestRunner(launcher, command, warm=warm)
+            return UnittestRunner(launcher, command, directory, warm=warm)
         case "vitest":
             from penstock.kernel.runners.vitest_runner import VitestRunner, WarmVitestRunner
 
-            return WarmVitestRunner(launcher) if warm else VitestRunner(launcher)
+            kind = WarmVitestRunner if warm else VitestRunner
+            return kind(launcher, node_in(command), directory)
         case "jest":
             from penstock.kernel.runners.jest_runner import JestRunner
 
-            return JestRunner(launcher)
+            return JestRunner(launcher, node_in(command), directory)
         case "node":
             from penstock.kernel.runners.node_runner import NodeRunner
 
-            return NodeRunner(launcher)
+            return NodeRunner(launcher, node_in(command), directory)
         case "cargo":
             from penstock.kernel.runners.cargo_runner import CargoRunner
 
-            return CargoRunner(launcher)
+            return CargoRunner(launcher, directory, options=options_in(command))
         case "go":
             from penstock.kernel.runners.go_runner import GoRunner
 
-            return GoRunner(launcher)
+            return GoRunner(launcher, directory, options=options_in(command))
 
 
-async def why_not_strict(runners: Runners) -> str:
+async def why_not_strict(runners: Runners, top: Path) -> str:
     """Why strict mode cannot be borne: no test can be collected; empty where it can."""
     notes = []
-    for runner in runners.by_name.values():
-        found = await runner.collect()
+    for project in runners.projects(files_in(top)):
+        found = await runners.at(project).collect()
         if found.tests:
             return ""
-        notes.append(f"{runner.name}: {found.note or next(iter(found.broken.values()), 'no test')}")
+        notes.append(f"{project.words}: {found.note or next(iter(found.broken.values()), 'no test')}")
     return "; ".join(notes) or "no test runner here"
+
+
+def files_in(top: Path) -> Iterator[str]:
+    """Files of a tree, relative to it; what was installed or built is left out."""
+    looked = 0
+    for directory, folders, files in os.walk(top):
+        folders[:] = sorted(folder for folder in folders if folder not in NOT_LOOKED_AT)
+        below = os.path.relpath(directory, top).replace(os.sep, "/")
+        yield from (name if below == "." else f"{below}/{name}" for name in files)
+        looked += len(files)
+        if looked > LOOKED_AT_MAX:
+            return
 
 
 def keeper_command() -> tuple[str, ...]:
@@ -121,34 +112,3 @@ def keeper_command() -> tuple[str, ...]:
     if sys.platform != "linux":
         return ()
     return (sys.executable, "-I", "-S", os.path.abspath(keeper.__file__), str(os.getpid()), "--")
-
-
-def _has_python(top: Path) -> bool:
-    return _some(top, lambda name: name.endswith(".py"))
-
-
-def _script_runner(top: Path, policy: RedGreenPolicy) -> RunnerName | None:
-    manifest = top / "package.json"
-    if not manifest.is_file():
-        return None
-    try:
-        package = json.loads(manifest.read_bytes())
-        known = {**package.get("dependencies", {}), **package.get("devDependencies", {})}
-    except (ValueError, AttributeError, TypeError):
-        known = {}
-    for name in ("vitest", "jest"):
-        if name in known or name in policy.test_commands:
-            return name
-    return "node"
-
-
-def _some(top: Path, is_wanted: Callable[[str], bool]) -> bool:
-    looked = 0
-    for _, folders, files in os.walk(top):
-        folders[:] = [folder for folder in folders if folder not in NOT_LOOKED_AT]
-        if any(map(is_wanted, files)):
-            return True
-        looked += len(files)
-        if looked > LOOKED_AT_MAX:
-            return False
-    return False

@@ -21,7 +21,7 @@ from penstock.kernel.tools.dispatcher import Dispatcher
 from penstock.settings.redgreen import mode_in_force
 from penstock.settings.schema import RedGreenSettings
 from penstock.wire.gate import make_world
-from penstock.wire.runners import RUNNER_GRACE_MS, keeper_command, runners_of, why_not_strict
+from penstock.wire.runners import RUNNER_GRACE_MS, TreeRunners, keeper_command, why_not_strict
 
 LEDGER = "redgreen.sqlite"
 BLOBS = "redgreen-blobs.sqlite"
@@ -47,8 +47,9 @@ class TurnGates:
             keeper=keeper_command(),
         )
         policy = self._policy(brief)
-        runners = runners_of(launcher, policy)
-        if policy.mode == "strict" and not self._settings.is_mode_written and await why_not_strict(runners):
+        runners = TreeRunners(launcher, policy)
+        is_asked = policy.mode == "strict" and not self._settings.is_mode_written
+        if is_asked and await why_not_strict(runners, launcher.top):
             policy = msgspec.structs.replace(policy, mode="warn")
         world = make_world(launcher, runners, job / LEDGER, job / BLOBS, epoch=1)
         name = f"{brief.order.ticket}/{brief.order.attempt}.{brief.order.turn}"

@@ -128,6 +128,8 @@ class SpawnEnded(Event, tag="spawn_ended"):
     duration_ms: int = 0
     without: tuple[FileEdit, ...] = ()
     """`control` and `trial`: the file edits that were taken away for it."""
+    project: str = ""
+    """Directory of the project whose tests they were; empty: the root."""
 
 
 class EditClaim(Event, tag="edit_claim"):

@@ -45,6 +45,7 @@ from penstock.kernel.runners.each_process import (
 from penstock.kernel.runners.rust_errors import BrokenFile, Complaint, Crate, SourceSpan, broken, tests_of
 
 COLLECT_WALL_MS = 300_000
+FLAGS = ("--no-fail-fast", "--message-format=json")
 BUILDS_MAX = 20
 """So many times the targets that do not compile are left out and the others are built again."""
 
@@ -71,13 +72,18 @@ class _Session:
 
 
 class CargoRunner:
-    """`directory`: where the workspace's `Cargo.toml` lies, from the root. `warm`: keeps builds that outlive us."""
+    """`directory`: where the workspace's `Cargo.toml` lies, from the root. `warm`: keeps builds that outlive us.
+
+    `options`: of `cargo test`.
+    """
 
     name: RunnerName = "cargo"
     coverage: Literal["lines", "imports"] = "imports"
 
-    def __init__(self, launcher: Launcher, directory: str = "", warm: Path | None = None) -> None:
-        self._launcher = launcher
+    def __init__(
+        self, launcher: Launcher, directory: str = "", warm: Path | None = None, options: Sequence[str] = ()
+    ) -> None:
+        self._launcher, self._options = launcher, tuple(options)
         self._directory = directory
         self._each = EachProcess(launcher, warm)
         self._host = ""
@@ -133,7 +139,7 @@ class CargoRunner:
 
     @property
     def _cwd(self) -> str:
-        return f"{self._launcher.root}/{self._directory}".rstrip("/")
+        return self._launcher.inside(self._directory)
 
     async def _cargo(self, *arguments: str, deadline: float) -> bytes | Reading:
         ran = await self._each.run(["cargo", *arguments], env=self._env, cwd=self._cwd, wall_ms=_ms_until(deadline))
@@ -179,7 +185,7 @@ class CargoRunner:
         order = order_for("cargo", _asked(session.project, targets, tests), list_only=list_only)
         left = targets
         for _ in range(BUILDS_MAX):
-            argv = ["cargo", "test", "--no-fail-fast", "--message-format=json", *self._runner(), *_selectors(left)]
+            argv = ["cargo", "test", *self._options, *FLAGS, *self._runner(), *_selectors(left)]
             wall_ms = _ms_until(deadline)
             session.run = await self._each.run_each(argv, order, env=self._env, cwd=self._cwd, wall_ms=wall_ms)
             session.built.take(messages_in(session.run.ran.stdout))

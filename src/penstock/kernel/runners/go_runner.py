@@ -155,13 +155,18 @@ class _Session:
 
 
 class GoRunner:
-    """`directory`: where `go.mod` lies, from the root. `warm`: keeps builds that outlive us."""
+    """`directory`: where `go.mod` lies, from the root. `warm`: keeps builds that outlive us.
+
+    `options`: of `go test`.
+    """
 
     name: RunnerName = "go"
     coverage: Literal["lines", "imports"] = "imports"
 
-    def __init__(self, launcher: Launcher, directory: str = "", warm: Path | None = None) -> None:
-        self._launcher = launcher
+    def __init__(
+        self, launcher: Launcher, directory: str = "", warm: Path | None = None, options: Sequence[str] = ()
+    ) -> None:
+        self._launcher, self._options = launcher, tuple(options)
         self._directory = directory
         self._each = EachProcess(launcher, warm)
 
@@ -209,10 +214,10 @@ class GoRunner:
 
     @property
     def _cwd(self) -> str:
-        return f"{self._launcher.root}/{self._directory}".rstrip("/")
+        return self._launcher.inside(self._directory)
 
     async def _list(self, deadline: float) -> Project | Reading:
-        argv = ["go", "list", "-e", "-json", "./..."]
+        argv = ["go", "list", "-e", "-json", *_tags(self._options), "./..."]
         ran = await self._each.run(argv, env=self._env, cwd=self._cwd, wall_ms=_ms_until(deadline))
         if ran.end.outcome != "exited" or ran.end.exit_status != 0:
             said = ran.stderr.decode("utf-8", "replace") or ran.end.message
@@ -238,7 +243,7 @@ class GoRunner:
         order = order_for("go", _asked(project, tests), list_only=list_only)
         flags = ["-count=1", "-vet=off", "-timeout=0", "-gcflags=-e", "-run=.", "-exec=EACH"]
         run = await self._each.run_each(
-            ["go", "test", *flags, *names] if names else ["go", "version"],
+            ["go", "test", *self._options, *flags, *names] if names else ["go", "version"],
             order,
             env=self._env,
             cwd=self._cwd,
@@ -250,6 +255,12 @@ class GoRunner:
             for p, n, t in complaints_in(text)
         )
         return _Session(project, run, tuple(dict.fromkeys(Complaint(p or "", n, t) for p, n, t in placed if p)))
+
+
+def _tags(options: Sequence[str]) -> list[str]:
+    """Those options that say which files there are."""
+    pairs = zip(options, (*options[1:], ""), strict=True)
+    return [f"-tags={value}" if name in ("-tags", "--tags") else name for name, value in pairs if "-tags" in name]
 
 
 def _asked(project: Project, tests: Sequence[TestId] | None) -> dict[str, list[str]] | None:

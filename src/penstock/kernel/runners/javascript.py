@@ -141,10 +141,11 @@ def parse(nonce: str, data: bytes) -> Iterator[Told]:
 
 @dataclass(frozen=True)
 class Tree:
-    """The tree under test: `root` as those inside see it, `top` on the host."""
+    """The tree under test: `root` as those inside see it, `top` on the host. `project`: whence relative paths are."""
 
     top: Path
     root: str
+    project: str = ""
 
     def relative(self, path: str) -> str:
         """Canonical path in the tree, empty for what lies outside or was installed."""
@@ -152,7 +153,7 @@ class Tree:
         for prefix in dict.fromkeys((self.root, str(self.top), os.path.realpath(self.top))):
             if plain.startswith(prefix.rstrip("/") + "/"):
                 return _canonical(plain[len(prefix.rstrip("/")) + 1 :])
-        return "" if plain.startswith("/") else _canonical(plain)
+        return "" if plain.startswith("/") else _canonical(os.path.join(self.project, plain))
 
     def deepest(self, stack: str) -> tuple[str, int]:
         """Path and line of the deepest frame inside the tree, ("", 0) where none is."""

@@ -8,6 +8,7 @@ and the look at what was changed are the guard.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,15 @@ Chains = dict[str, list[tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What the program is to do. `without`: directories that a run of all files spares itself."""
+
+    only: Chains
+    is_collection: bool = False
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Heard:
     """What was heard of one run, and how it ended. `failure`: why there is nothing to be believed."""
 
@@ -45,14 +55,18 @@ class Heard:
 
 
 class JavaScriptRunner:
-    """What the runners of JavaScript share; `program` is the file of `javascript_side` that knows the technology."""
+    """What the runners of JavaScript share; `program` is the file of `javascript_side` that knows the technology.
+
+    `directory`: of the project, from the root; the programs know its files from there.
+    """
 
     runner: RunnerName
     program: str
 
-    def __init__(self, launcher: Launcher, node: Sequence[str] = ("node",)) -> None:
+    def __init__(self, launcher: Launcher, node: Sequence[str] = ("node",), directory: str = "") -> None:
         self._launcher = launcher
         self._node = tuple(node)
+        self._directory = directory
 
     @property
     def name(self) -> RunnerName:
@@ -72,7 +86,7 @@ class JavaScriptRunner:
         chains: Chains = {path: [] for path in files if self._exists(path)}
         if files and not chains:
             return Collection()
-        heard = await self._hear(chains, COLLECT_WALL_MS, is_collection=True)
+        heard = await self._hear(Wanted(chains, is_collection=True), COLLECT_WALL_MS)
         why = heard.failure or ("it did not end in time" if heard.timed_out else "")
         if why:
             return Collection(note=why)
@@ -87,7 +101,7 @@ class JavaScriptRunner:
         asks_for_some = bool(order.tests or order.files)
         if asks_for_some and not chains:
             return RunReport(outcomes=tuple(TestOutcome(test=t, verdict="not_run") for t in order.tests), spawned=0)
-        heard = await self._hear(chains, order.wall_ms)
+        heard = await self._hear(Wanted(chains, without=order.without), order.wall_ms)
         tests = order.tests or (*heard.reading.ids(), *self._titled(heard))
         return RunReport(
             outcomes=self._outcomes(heard, tests),
@@ -114,16 +128,17 @@ class JavaScriptRunner:
 
     # --- one spawn --------------------------------------------------------------------------------------------------
 
-    async def _hear(self, chains: Chains, wall_ms: int, *, is_collection: bool = False) -> Heard:
-        return await self._spawn(chains, wall_ms, is_collection=is_collection)
+    async def _hear(self, wanted: Wanted, wall_ms: int) -> Heard:
+        return await self._spawn(wanted, wall_ms)
 
-    async def _spawn(self, chains: Chains, wall_ms: int, *, is_collection: bool) -> Heard:
+    async def _spawn(self, wanted: Wanted, wall_ms: int) -> Heard:
         nonce = make_nonce()
         shown = self._launcher.show(SIDE, "javascript")
         ran = await self._launcher.run(
             (*self._node, f"{shown.at}/{self.program}"),
             shown=(shown,),
-            stdin=order_line(nonce, chains, is_collection),
+            stdin=self._line(nonce, wanted),
+            cwd=self._launcher.inside(self._directory),
             wall_ms=wall_ms,
             pipe_env="PENSTOCK_VERDICT_FD",
         )
@@ -134,8 +149,15 @@ class JavaScriptRunner:
         failure = "" if timed_out else failure_of(reading, ran.end.message, ran.stderr)
         return Heard(reading, bytes(reading.output) + ran.stdout + ran.stderr, timed_out, failure)
 
+    def _line(self, nonce: str, wanted: Wanted) -> bytes:
+        """The order as the programs read it: paths from the project's directory."""
+        only = {os.path.relpath(path, self._directory or "."): chains for path, chains in wanted.only.items()}
+        without = [os.path.relpath(path, self._directory or ".") for path in wanted.without]
+        order = {"nonce": nonce, "only": only, "collect": wanted.is_collection, "without": without}
+        return msgspec.json.encode(order) + b"\n"
+
     def _reading(self) -> Reading:
-        return Reading(self.runner, Tree(self._launcher.top, self._launcher.root))
+        return Reading(self.runner, Tree(self._launcher.top, self._launcher.root, self._directory))
 
     # --- what is reported -------------------------------------------------------------------------------------------
 
@@ -160,11 +182,6 @@ class JavaScriptRunner:
     def _unloaded(self, heard: Heard, order: RunOrder) -> list[str]:
         """Files that nobody asked for by a test, and that could not be loaded."""
         return [] if order.tests else [f"{path}: {why}" for path, why in heard.reading.broken().items()]
-
-
-def order_line(nonce: str, chains: Chains, is_collection: bool) -> bytes:
-    """The order, as the programs read it."""
-    return msgspec.json.encode({"nonce": nonce, "only": chains, "collect": is_collection}) + b"\n"
 
 
 def failure_of(reading: Reading, message: str, stderr: bytes) -> str:

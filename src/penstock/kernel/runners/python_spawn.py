@@ -24,6 +24,7 @@ import msgspec
 from penstock.core.redgreen.test_id import BadTestId, RunnerName, TestId, from_wire
 from penstock.core.redgreen.verdicts import RUN_VERDICTS, RunVerdict
 from penstock.kernel.launching import Launcher, Ran, make_nonce
+from penstock.kernel.project import upward
 from penstock.kernel.runner import (
     MESSAGE_CHARS_MAX,
     OUTPUT_BYTES_MAX,
@@ -36,6 +37,8 @@ from penstock.kernel.runner import (
 
 SIDE = Path(__file__).parent / "python_side"
 START = "import sys; sys.path[0] = {at!r}; from penstock_side import {module}; {module}.main()"
+CALLED = frozenset({"pytest", "py.test"})
+"""A program that is an interpreter and the runner in one: we start the interpreter beside it."""
 ADDED = ("PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE")
 USAGE_STATUSES = frozenset({3, 4})
 """pytest's own: an internal error, a wrong call."""
@@ -47,12 +50,15 @@ class Asked(msgspec.Struct, frozen=True):
 
     runner: RunnerName
     root: str
+    project: str
+    """Directory of the project, as the root is: where pytest is started."""
     tests: list[Any] | None
     files: list[str]
     arguments: list[str]
     collect: bool = False
     lines: bool = True
     until_noticed: bool = False
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,20 @@ class Interpreter:
 
     launcher: Launcher
     command: tuple[str, ...] = ()
+    directory: str = ""
+    """Of the project, from the root."""
+
+    @property
+    def cwd(self) -> str:
+        """Where it is started, as those inside see it."""
+        return self.launcher.inside(self.directory)
 
     def start(self, at: str, module: str) -> list[str]:
         """Arguments that start a module of ours, whose directory has the place `at`."""
-        words = self._split()[0] or (self._found(),)
-        return [*words, "-B", "-c", START.format(at=at, module=module)]
+        program, *more = self._split()[0] or (self._found(),)
+        if "/" in program and not program.startswith("/"):
+            program = self._nearest(program) or program
+        return [program, *more, "-B", "-c", START.format(at=at, module=module)]
 
     @property
     def options(self) -> list[str]:
@@ -73,18 +88,27 @@ class Interpreter:
         return list(self._split()[1])
 
     def _split(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        called = next((at for at, word in enumerate(self.command) if word.rpartition("/")[2] in CALLED), None)
+        if "-m" not in self.command and called is not None:
+            return (*self.command[:called], *(("python",) if called else ())), self.command[called + 1 :]
         if "-m" not in self.command:
             return self.command, ()
         at = self.command.index("-m")
         return self.command[:at], self.command[at + 2 :]
 
     def _found(self) -> str:
-        """The tree's own environment, else the `python3` of those inside, else ours."""
-        if (self.launcher.top / ".venv/bin/python").exists():
-            return f"{self.launcher.root}/.venv/bin/python"
+        """The project's own environment, or one above it, else the `python3` of those inside, else ours."""
+        own = self._nearest(".venv/bin/python")
+        if own is not None:
+            return own
         if self.launcher.is_confined or shutil.which("python3", path=self.launcher.env.get("PATH")):
             return "python3"
         return sys.executable
+
+    def _nearest(self, file: str) -> str | None:
+        """A file of the project or above it, as those inside see it."""
+        there = (each for each in upward(self.directory) if (self.launcher.top / each / file).exists())
+        return next((f"{self.launcher.inside(each)}/{file}" for each in there), None)
 
 
 def asked_for(order: RunOrder, runner: RunnerName, interpreter: Interpreter) -> Asked:
@@ -93,9 +117,11 @@ def asked_for(order: RunOrder, runner: RunnerName, interpreter: Interpreter) -> 
     return Asked(
         runner=runner,
         root=interpreter.launcher.root,
+        project=interpreter.cwd,
         tests=[test.wire for test in order.tests] if order.tests else None,
         files=list(files),
         arguments=interpreter.options,
+        without=order.without,
     )
 
 
@@ -112,6 +138,7 @@ async def spawn(asked: Asked, interpreter: Interpreter, wall_ms: int) -> Heard:
             interpreter.start(side.at, "entry"),
             env={**env, "PYTHONDONTWRITEBYTECODE": "1"},
             shown=(side, job),
+            cwd=interpreter.cwd,
             wall_ms=wall_ms,
             pipe_env="PENSTOCK_VERDICT_FD",
         )
@@ -272,9 +299,9 @@ class PythonRunner:
 
     coverage: Literal["lines", "imports"] = "lines"
 
-    def __init__(self, name: RunnerName, launcher: Launcher, command: tuple[str, ...]) -> None:
+    def __init__(self, name: RunnerName, launcher: Launcher, command: tuple[str, ...], directory: str) -> None:
         self._name = name
-        self._interpreter = Interpreter(launcher, command)
+        self._interpreter = Interpreter(launcher, command, directory)
 
     @property
     def name(self) -> RunnerName:

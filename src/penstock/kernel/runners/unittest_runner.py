@@ -12,5 +12,5 @@ class UnittestRunner(WarmPythonRunner):
     `warm`: keep a fork server that has imported what is installed.
     """
 
-    def __init__(self, launcher: Launcher, command: tuple[str, ...] = (), *, warm: bool) -> None:
-        super().__init__("unittest", launcher, command, warm=warm)
+    def __init__(self, launcher: Launcher, command: tuple[str, ...] = (), directory: str = "", *, warm: bool) -> None:
+        super().__init__("unittest", launcher, command, directory, warm=warm)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -18,9 +19,10 @@ from pathlib import Path
 
 from penstock.core.redgreen.test_id import RunnerName
 from penstock.kernel.launching import Launcher, Served, make_nonce
+from penstock.kernel.project import upward
 from penstock.kernel.runners.javascript import Reading, parse
 from penstock.kernel.runners.javascript_modules import needs, read_text
-from penstock.kernel.runners.javascript_spawn import SIDE, Chains, Heard, JavaScriptRunner, failure_of, order_line
+from penstock.kernel.runners.javascript_spawn import SIDE, Heard, JavaScriptRunner, Wanted, failure_of
 
 FIXED_NAMES = frozenset(
     {
@@ -51,8 +53,8 @@ class VitestRunner(JavaScriptRunner):
 class WarmVitestRunner(VitestRunner):
     """The same, by a server; where that cannot be had, cold, and the report's note says why."""
 
-    def __init__(self, launcher: Launcher, node: Sequence[str] = ("node",)) -> None:
-        super().__init__(launcher, node)
+    def __init__(self, launcher: Launcher, node: Sequence[str] = ("node",), directory: str = "") -> None:
+        super().__init__(launcher, node, directory)
         self._served: Served | None = None
         self._basis = b""
         self._turn = asyncio.Lock()
@@ -67,19 +69,19 @@ class WarmVitestRunner(VitestRunner):
         async with self._turn:
             await self._stop()
 
-    async def _hear(self, chains: Chains, wall_ms: int, *, is_collection: bool = False) -> Heard:
+    async def _hear(self, wanted: Wanted, wall_ms: int) -> Heard:
         async with self._turn:
             begun = time.monotonic()
-            heard, why = await self._ask(chains, wall_ms, is_collection)
+            heard, why = await self._ask(wanted, wall_ms)
             if heard is not None:
                 return heard
             left_ms = max(1, wall_ms - round((time.monotonic() - begun) * 1_000))
-            cold = await self._spawn(chains, left_ms, is_collection=is_collection)
+            cold = await self._spawn(wanted, left_ms)
             return Heard(cold.reading, cold.output, cold.timed_out, cold.failure, note=f"cold: {why}")
 
-    async def _ask(self, chains: Chains, wall_ms: int, is_collection: bool) -> tuple[Heard | None, str]:
+    async def _ask(self, wanted: Wanted, wall_ms: int) -> tuple[Heard | None, str]:
         """What the server told, or why it could not be asked."""
-        basis = fixed_basis(self._launcher.top, self._node[0])
+        basis = fixed_basis(self._launcher.top, self._node[0], self._directory)
         if basis is None:
             await self._stop()
             return None, "the configuration names a global set-up, which a server would run only once"
@@ -88,7 +90,7 @@ class WarmVitestRunner(VitestRunner):
             return None, why
         nonce, reading = make_nonce(), self._reading()
         try:
-            line = order_line(nonce, chains, is_collection)
+            line = self._line(nonce, wanted)
             await asyncio.wait_for(_listen(self._served, nonce, line, reading), wall_ms / 1_000)
         except TimeoutError:
             await self._stop()
@@ -108,7 +110,9 @@ class WarmVitestRunner(VitestRunner):
         await self._stop()
         shown = self._launcher.show(SIDE, "javascript")
         try:
-            self._served = await self._launcher.serve((*self._node, f"{shown.at}/{self.program}"), shown=(shown,))
+            cwd = self._launcher.inside(self._directory)
+            argv = (*self._node, f"{shown.at}/{self.program}")
+            self._served = await self._launcher.serve(argv, shown=(shown,), cwd=cwd)
         except OSError as error:
             return f"no server: {error}"
         self._basis = basis
@@ -139,10 +143,11 @@ async def _listen(served: Served, nonce: str, line: bytes, reading: Reading) -> 
 # --- what a server stands on ----------------------------------------------------------------------------------------
 
 
-def fixed_basis(top: Path, node: str) -> bytes | None:
-    """Digest of all that a server reads only once; None where a server cannot be right."""
+def fixed_basis(top: Path, node: str, project: str = "") -> bytes | None:
+    """Digest of all that the server of a project reads only once; None where a server cannot be right."""
     digest = hashlib.sha256(_trace_of(node).encode())
-    for path in sorted({*_fixed_files(top), *INSTALLED}):
+    installed = (os.path.join(each, name) for each in upward(project) for name in INSTALLED)
+    for path in sorted({*_fixed_files(top, project), *installed}):
         text = _bytes_of(top / path)
         if b"globalSetup" in text and "config" in path:
             return None
@@ -150,9 +155,11 @@ def fixed_basis(top: Path, node: str) -> bytes | None:
     return digest.digest()
 
 
-def _fixed_files(top: Path) -> Iterator[str]:
-    """Configuration anywhere in the tree, and what it imports."""
-    for count, (folder, folders, names) in enumerate(os.walk(top)):
+def _fixed_files(top: Path, project: str) -> Iterator[str]:
+    """Configuration in the project and above it, and what it imports."""
+    places = (os.walk(top / each) for each in upward(project) if each != project)
+    above = (next(place, ("", [], [])) for place in places)
+    for count, (folder, folders, names) in enumerate(itertools.chain(above, os.walk(top / project))):
         folders[:] = [name for name in folders if name not in SKIPPED]
         for name in names:
             if name in FIXED_NAMES or name.startswith(FIXED_STEMS):

@@ -1,4 +1,4 @@
-"""Keeps a fork server for one tree: started when first needed, again when what it imported has changed.
+"""Keeps a fork server for one project: started when first needed, again when what it imported has changed.
 
 What goes wrong with it costs time, never a verdict: the run is then a cold spawn, and says why.
 """
@@ -72,12 +72,15 @@ class WarmPython:
         side = launcher.show(SIDE, "python")
         try:
             self._served = await launcher.serve(
-                self._interpreter.start(side.at, "fork_server"), env={"PYTHONDONTWRITEBYTECODE": "1"}, shown=(side,)
+                self._interpreter.start(side.at, "fork_server"),
+                env={"PYTHONDONTWRITEBYTECODE": "1"},
+                shown=(side,),
+                cwd=self._interpreter.cwd,
             )
         except OSError as error:
             raise NotWarm(f"the fork server cannot be started: {error}") from error
         self._env = env
-        opening = {"do": "open", "runner": self._runner, "root": launcher.root}
+        opening = {"do": "open", "runner": self._runner, "root": launcher.root, "project": self._interpreter.cwd}
         answer = await self._exchange(self._served, opening, OPEN_WALL_MS)
         if answer["why"]:
             await self._close()
@@ -121,8 +124,10 @@ def heard_from(answer: Mapping[str, Any], nonce: str, wall_ms: int) -> Heard:
 class WarmPythonRunner(PythonRunner):
     """A runner of Python tests, and a mutator, that forks where it can and spawns where it cannot."""
 
-    def __init__(self, name: RunnerName, launcher: Launcher, command: tuple[str, ...], *, warm: bool) -> None:
-        super().__init__(name, launcher, command)
+    def __init__(
+        self, name: RunnerName, launcher: Launcher, command: tuple[str, ...], directory: str, *, warm: bool
+    ) -> None:
+        super().__init__(name, launcher, command, directory)
         self._warm = WarmPython(self._interpreter, name) if warm else None
 
     async def mutate(self, order: MutationOrder) -> MutationReport:

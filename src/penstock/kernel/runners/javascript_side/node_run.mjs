@@ -34,7 +34,7 @@ function* discover(folder, isTests) {
   for (const entry of fs.readdirSync(path.join(root, folder), { withFileTypes: true })) {
     const below = path.posix.join(folder, entry.name)
     if (entry.isDirectory()) {
-      if (entry.name !== 'node_modules' && !entry.name.startsWith('.')) {
+      if (entry.name !== 'node_modules' && !entry.name.startsWith('.') && !order.without.includes(below)) {
         yield* discover(below, isTests || entry.name === 'test')
       }
     } else if (SCRIPTS.test(entry.name) && (isTests || NAMED_TEST.test(entry.name.replace(SCRIPTS, '')))) {

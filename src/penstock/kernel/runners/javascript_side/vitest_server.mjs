@@ -135,7 +135,9 @@ function forget(vitest) {
 async function specifications(vitest, order) {
   const found = await vitest.globTestSpecifications()
   const wanted = new Map(Object.entries(order.only).map(([file, chains]) => [path.join(root, file), chains]))
-  const chosen = wanted.size ? found.filter(each => wanted.has(each.moduleId)) : found
+  const others = order.without.map(folder => path.join(root, folder, '/'))
+  const isOurs = ({ moduleId }) => !others.some(folder => moduleId.startsWith(folder))
+  const chosen = found.filter(wanted.size ? each => wanted.has(each.moduleId) : isOurs)
   return chosen.map(each => {
     const chains = wanted.get(each.moduleId) ?? []
     const pattern = order.collect ? NOTHING : chains.length ? exactly(chains.map(chain => chain.join(' '))) : null

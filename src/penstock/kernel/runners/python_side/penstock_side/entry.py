@@ -46,11 +46,11 @@ def load_session(runner: str) -> Any:
 def carry_out(order: Mapping[str, Any], pipe: Pipe, planted: dict[str, ast.Module] | None = None) -> NoReturn:
     """Run it, tell, and leave at once: what the tree left running is not waited for."""
     session = load_session(order["runner"])
-    tree = Tree(order["root"])
+    tree = Tree(order["root"], order["project"])
     sources, lines, phantoms = Sources(tree, planted), watch_lines(tree), Phantoms(tree)
     sources.around_import = lines.around_import
     sources.install()
-    sys.path[0] = tree.root
+    sys.path[0] = tree.project
     pipe.tell("loaded")
     if order["lines"]:
         lines.start()

@@ -81,7 +81,7 @@ class Server:
 
     def __init__(self, request: Mapping[str, Any], connection: socket.socket) -> None:
         self._connection = connection
-        self._tree = Tree(request["root"])
+        self._tree = Tree(request["root"], request["project"])
         self._path = list(sys.path)
         sys.path[:] = [path for path in sys.path if not self._tree.has_directory(path or os.getcwd())]
         self._seen = self._look()
@@ -119,8 +119,9 @@ class Server:
 
     def _look(self) -> list[Any]:
         """What a fork inherits, as far as files tell."""
-        names = [name for name in sorted(os.listdir(self._tree.root)) if SETTINGS.fullmatch(name)]
-        places = [os.path.join(self._tree.root, name) for name in names]
+        directories = dict.fromkeys((self._tree.root, self._tree.project))
+        named = [(each, name) for each in directories for name in sorted(os.listdir(each)) if SETTINGS.fullmatch(name)]
+        places = [os.path.join(each, name) for each, name in named]
         user = site.getusersitepackages() if site.ENABLE_USER_SITE else ""
         installed = [*site.getsitepackages(), user, sys.executable, os.path.join(sys.prefix, "pyvenv.cfg")]
         return [_stamp(place) for place in (*places, *installed)]
@@ -317,7 +318,7 @@ def wanted_imports(tree: Tree) -> dict[str, set[str]]:
 
 def _python_files(tree: Tree) -> Iterator[str]:
     count = 0
-    for directory, inner, names in os.walk(tree.root):
+    for directory, inner, names in os.walk(tree.project):
         inner[:] = sorted(each for each in inner if tree.has_directory(os.path.join(directory, each)))
         for name in names:
             if name.endswith(".py") and count < SCANNED_FILES_MAX:

@@ -102,7 +102,7 @@ class Phantoms:
         if top in sys.modules:
             return self._is_ours(sys.modules[top])
         stdlib: frozenset[str] = getattr(sys, "stdlib_module_names", frozenset(sys.builtin_module_names))
-        return top not in stdlib and _plain(top) not in _declared(self._tree.root)
+        return top not in stdlib and _plain(top) not in _declared(self._tree)
 
     def _is_ours(self, module: ModuleType) -> bool:
         if isinstance(module, PhantomModule) or self._tree.file_of(module):
@@ -267,14 +267,15 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _declared(root: str) -> frozenset[str]:
+def _declared(tree: Tree) -> frozenset[str]:
     """Words of the files that declare dependencies: a missing module of such a name is not installed, not unwritten."""
     words: set[str] = set()
-    for name in [*DECLARATIONS, *(n for n in os.listdir(root) if n.startswith("requirements"))]:
-        path = os.path.join(root, name)
-        if os.path.isfile(path):
-            with open(path, encoding="utf-8", errors="replace") as file:
-                words.update(_dependencies(file.read(), is_list=name.endswith(".txt")))
+    for root in dict.fromkeys((tree.root, tree.project)):
+        for name in [*DECLARATIONS, *(n for n in os.listdir(root) if n.startswith("requirements"))]:
+            path = os.path.join(root, name)
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    words.update(_dependencies(file.read(), is_list=name.endswith(".txt")))
     return frozenset(words)
 
 

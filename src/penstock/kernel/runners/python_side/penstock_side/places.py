@@ -43,10 +43,11 @@ class Pipe:
 
 
 class Tree:
-    """The tree under test: files in it have a path relative to its root, others none."""
+    """The tree under test: files in it have a path relative to its root, others none. `project`: its directory."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, project: str = "") -> None:
         self.root = os.path.realpath(root)
+        self.project = os.path.realpath(project or root)
         self._prefix = os.path.join(self.root, "")
         self._known: dict[str, str] = {}
 

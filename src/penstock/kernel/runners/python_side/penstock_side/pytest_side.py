@@ -220,8 +220,9 @@ def run(order: dict[str, Any], tree: Tree, stage: Stage) -> int:
 
 def arguments(order: dict[str, Any], tree: Tree) -> list[str]:
     """Ours come last and so win over the project's own where a thing can be said but once."""
-    words = [f"--rootdir={tree.root}", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--maxfail=0"]
+    words = [f"--rootdir={tree.project}", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--maxfail=0"]
     words += [word for module, word in (("xdist", "-n0"), ("pytest_cov", "--no-cov")) if module in _installed()]
+    words += [f"--ignore={os.path.join(tree.root, each)}" for each in order["without"]]
     return [*words, "--tb=short", *(["--collect-only", "-q"] if order["collect"] else [])]
 
 

@@ -33,7 +33,7 @@ def warm_up(tree: Tree) -> None:
 def run(order: dict[str, Any], tree: Tree, stage: Stage) -> int:
     """One session. Its status is 0: it says nothing about the tests."""
     session = Session(tree, stage, order["tests"], order.get("until_noticed", False))
-    suite = session.load(order["files"] or list(_discovered(tree)))
+    suite = session.load(order["files"] or list(_discovered(tree, order["without"])))
     if not order["collect"]:
         suite.run(session)
     return 0
@@ -275,9 +275,11 @@ def _place_of(path: str) -> tuple[str, str]:
     return directory, ".".join(names)
 
 
-def _discovered(tree: Tree) -> Iterator[str]:
-    for directory, inner, names in os.walk(tree.root):
-        inner[:] = sorted(each for each in inner if tree.has_directory(os.path.join(directory, each)))
+def _discovered(tree: Tree, without: list[str]) -> Iterator[str]:
+    others = {os.path.join(tree.root, each) for each in without}
+    for directory, inner, names in os.walk(tree.project):
+        places = ((each, os.path.join(directory, each)) for each in sorted(inner))
+        inner[:] = [each for each, place in places if tree.has_directory(place) and place not in others]
         for name in sorted(names):
             if fnmatch.fnmatch(name, PATTERN):
                 yield os.path.relpath(os.path.join(directory, name), tree.root).replace(os.sep, "/")
