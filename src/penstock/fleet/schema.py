@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.core.fleet.life import WorkerState
-from penstock.core.fleet.routing import Device, Offer
+from penstock.core.fleet.parties import Device, Offer
 
 API_VERSION = 1
 """Programs of other API versions are not spoken to."""
@@ -148,7 +148,7 @@ class Spawned(Wire, frozen=True, kw_only=True):
 
 
 class WorkerInfo(Wire, frozen=True, kw_only=True):
-    """A worker as its hive sees it. `message`: why it failed."""
+    """A worker as its hive sees it. `code` (one of `errors.ERRORS`) and `message`: why it failed."""
 
     worker_id: str
     url: str
@@ -163,6 +163,7 @@ class WorkerInfo(Wire, frozen=True, kw_only=True):
     memory_bytes: int = 0
     restarts: int = 0
     exit_code: int | None = None
+    code: str = ""
     message: str = ""
 
 
@@ -222,6 +223,8 @@ class HiveReport(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     offers: tuple[Offer, ...] = ()
     workers: tuple[WorkerInfo, ...] = ()
     workers_max: Annotated[int, Meta(ge=0)] = 0
+    started_by: Short = ""
+    """`ssh://user@host` where it was started so."""
 
 
 class Registered(Wire, frozen=True, kw_only=True):

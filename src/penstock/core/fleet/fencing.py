@@ -1,4 +1,7 @@
-"""Who may speak for a hive's name. The higher epoch wins; who has been overtaken is told so, for good."""
+"""Who may speak for a hive's name. The higher epoch wins; who has been overtaken is told so, for good.
+
+A queen that could not write for a while may remember less than a hive knows: then the hive is believed.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,8 @@ def register(
         return Granted(claim=Claim(name=name, instance=instance, epoch=epoch + 1), is_new=True)
     if held.instance == instance:
         return Granted(claim=held, is_new=False)
+    if epoch > held.epoch:
+        return Granted(claim=Claim(name=name, instance=instance, epoch=epoch), is_new=True)
     if epoch:
         return FencedOff(epoch=held.epoch)
     if is_holder_alive:

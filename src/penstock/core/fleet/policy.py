@@ -16,6 +16,14 @@ class QueenPolicy(Frozen):
     """Workers that a request may be given to, as long as nothing was sent."""
     patience_ms: int = 30_000
     """After so long the oldest request of a model that finds no room makes a busy worker of another model give way."""
+    spawn_again_ms: int = 1_000
+    """Before a hive that refused a spawn is asked for the same again."""
+    backoff_patience_ms: int = 5_000
+    """A model that is tried again within so long is waited for."""
+    full_ms: int = 50
+    """For how long a worker that said that all its slots are busy is believed."""
+    suspicion_ms: int = 1_000
+    """A report that came so long after a worker hung up tells whether it lives; earlier ones may be older than that."""
     heartbeat_ms: int = 2_000
     stale_ms: int = 6_000
     """A hive that was not heard for so long gets no new work, and what it serves is lost."""
