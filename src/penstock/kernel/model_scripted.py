@@ -55,9 +55,8 @@ class _Telling:
     told: int = 0
 
     def next(self) -> ScriptedReply:
-        replies = self.conversation.replies
         self.told += 1
-        return replies[self.told - 1] if self.told <= len(replies) else OVER
+        return self.conversation.reply(self.told - 1) or OVER
 
 
 @dataclass
