@@ -69,9 +69,22 @@ class Caller:
     ) -> AsyncIterator[httpx2.Response]:
         """POST, and what comes back as it comes. Raises `FleetError` where that is an error, `Unreachable`."""
         headers = {"content-type": "application/json"} | ({"x-request-id": request_id} if request_id else {})
+        async with self._streamed("POST", path, body, headers, silence_s_max) as response:
+            yield response
+
+    @asynccontextmanager
+    async def listen(self, path: str, silence_s_max: float | None = None) -> AsyncIterator[httpx2.Response]:
+        """GET, and what comes back as it comes. Raises as `stream` does."""
+        async with self._streamed("GET", path, None, {}, silence_s_max) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _streamed(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], silence_s_max: float | None
+    ) -> AsyncIterator[httpx2.Response]:
         timeout = httpx2.Timeout(silence_s_max, connect=CONNECT_S_MAX)
         try:
-            async with self._client.stream("POST", path, content=body, headers=headers, timeout=timeout) as response:
+            async with self._client.stream(method, path, content=body, headers=headers, timeout=timeout) as response:
                 if response.status_code >= 400:
                     whole = await response.aread()
                     raise heard(response.status_code, whole, response.headers.get("retry-after", ""))

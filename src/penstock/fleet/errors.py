@@ -35,6 +35,7 @@ ERRORS: Final[dict[str, Kind]] = {
     "FENCED": Kind(409, "A newer hive has this name: this one ends."),
     "DUPLICATE_REQUEST": Kind(409, "A request with this id is under way: choose another."),
     "PORT_TAKEN": Kind(409, "Another process listens there: leave `port` out."),
+    "NOT_OURS": Kind(409, "The worker was started by hand: end it where it was started."),
     "STALE_REPORT": Kind(409, "A newer report was heard already."),
     "GONE": Kind(410, "The worker was ended: its callback came too late."),
     "BODY_TOO_LARGE": Kind(413, "Send at most 1 MiB."),

@@ -195,6 +195,12 @@ class Acknowledged(Wire, frozen=True, kw_only=True):
     repeated: bool = False
 
 
+class OfferList(Wire, frozen=True, kw_only=True):
+    """What a hive can load, by name."""
+
+    offers: tuple[Offer, ...]
+
+
 class Drained(Wire, frozen=True, kw_only=True):
     """How far draining is."""
 
