@@ -165,6 +165,8 @@ class WorkerInfo(Wire, frozen=True, kw_only=True):
     exit_code: int | None = None
     code: str = ""
     message: str = ""
+    tokens_total: int = 0
+    """Made so far, as its hive last heard."""
 
 
 class WorkerList(Wire, frozen=True, kw_only=True):
@@ -252,6 +254,7 @@ class HiveInfo(Wire, frozen=True, kw_only=True):
     seen_ms: int | None = None
     models: tuple[str, ...] = ()
     workers: int = 0
+    devices: tuple[Device, ...] = ()
     started_by: str = ""
     """`ssh://user@host` where it was started so."""
 
@@ -274,13 +277,14 @@ class ChatRequest(Wire, frozen=True, kw_only=True):
 
 
 class ModelInfo(Wire, frozen=True, kw_only=True):
-    """A model that can be asked for. `state`: `loaded`, or `cold`."""
+    """A model that can be asked for. `state`: `loaded`, or `cold`. `waiting`: requests without a worker yet."""
 
     id: str
     object: Literal["model"] = "model"
     created: int = 0
     owned_by: str = "penstock"
     state: Literal["loaded", "cold"] = "cold"
+    waiting: int = 0
 
 
 class ModelList(Wire, frozen=True, kw_only=True):
