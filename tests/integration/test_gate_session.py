@@ -265,6 +265,60 @@ def test_a_renamed_test_takes_its_red_along(tmp_path: Path) -> None:
     run(story())
 
 
+HELPED = f"{THIRD}    from tests.also import check\n    check(money)\n"
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_file_that_only_the_green_runs_is_frozen_too(tmp_path: Path, is_changed: bool) -> None:
+    async def story() -> None:
+        check = "def check(money):\n    assert money.third(3) == 1\n"
+        also = {"tests/__init__.py": "", "tests/also.py": check}
+        gate = await open_gate(tmp_path, {**PROJECT, **also, "tests/test_money.py": HELPED})
+        await gate.red(RED)
+        if is_changed:
+            await gate.call("write_file", path="tests/also.py", content=check.replace("== 1", "!= 2"))
+        assert not (await gate.call("write_file", path="app/money.py", content=WITH_THIRD)).is_error
+        assert ("(red_void)" if is_changed else f"proven: {RED}") in (await gate.ended()).text
+        await gate.close()
+
+    run(story())
+
+
+ROWS_OF_A_FIXTURE = (
+    "import pytest\n\n\n@pytest.fixture(params=[1, 2])\ndef amount(request):\n    return request.param\n"
+)
+WITH_ROWS = "def test_rows(amount):\n    assert amount == 1\n"
+
+
+@pytest.mark.parametrize("place", ["tests/test_rows.py", "tests/conftest.py", "conftest.py"])
+def test_rows_may_come_from_a_fixture(tmp_path: Path, place: str) -> None:
+    async def story() -> None:
+        files = {**PROJECT, "tests/test_rows.py": WITH_ROWS}
+        files[place] = ROWS_OF_A_FIXTURE + files.get(place, "")
+        gate = await open_gate(tmp_path, files)
+        told = (await gate.call("run_tests", tests=["tests/test_rows.py::test_rows"])).data["runs"]
+        assert [(run["test"][3], run["verdict"]) for run in told] == [("1", "unexpected_green"), ("2", "red_assert")]
+        await gate.close()
+
+    run(story())
+
+
+FOR_LONG = "\n\ndef test_long():\n    for _ in range(600_000):\n        money.half(1)\n    assert money.late() == 1\n"
+
+
+def test_what_a_test_runs_after_it_was_followed_for_long_is_proven_by_what_it_imports(tmp_path: Path) -> None:
+    async def story() -> None:
+        files = {**PROJECT, "tests/test_money.py": TEST_MONEY + FOR_LONG}
+        gate = await open_gate(tmp_path, files, limits=RedGreenLimits(mutants_max=0))
+        await gate.red("tests/test_money.py::test_long")
+        late = f"{MONEY}\n\ndef late():\n    return 1\n"
+        assert not (await gate.call("write_file", path="app/money.py", content=late)).is_error
+        assert "proven: tests/test_money.py::test_long" in (await gate.ended()).text
+        await gate.close()
+
+    run(story())
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "said"),
     [

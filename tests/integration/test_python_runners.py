@@ -337,7 +337,46 @@ def test_a_long_loop_is_not_followed_to_its_end(project: Project) -> None:
         """,
     )
     report = project.run("test_short", "test_long")
-    assert [outcome.verdict for outcome in report.outcomes] == ["green", "green"]
+    assert [(o.verdict, o.unfollowed) for o in report.outcomes] == [("green", ()), ("green", ("app.py",))]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="lines are told by sys.monitoring, once each")
+def test_a_test_of_very_many_calls_runs_on_at_its_own_speed(project: Project) -> None:
+    project.write(
+        app="def small(): pass\ndef late():\n    return 1\n",
+        test_it="""
+        import sys
+        import app
+        def test_many():
+            for _ in range(600_000): app.small()
+            assert app.late() == 1 and sys.gettrace() is None
+        def test_next():
+            assert app.late() == 1 and sys.gettrace() is not None
+        """,
+    )
+    many, after = project.run("test_many", "test_next").outcomes
+    assert (many.verdict, many.executed["app.py"], many.unfollowed) == ("green", "1", ("app.py", "test_it.py"))
+    assert (after.verdict, after.executed["app.py"], after.unfollowed) == ("green", "2-3", ())
+
+
+def test_of_very_many_failed_parts_of_a_test_some_are_shown_with_their_source(project: Project) -> None:
+    project.write(
+        test_it="""
+        import unittest
+        class TestParts(unittest.TestCase):
+            def test_parts(self):
+                for part in range(100):
+                    with self.subTest(part=part):
+                        assert part < 0
+        def test_next():
+            assert "shown" == 0
+        """
+    )
+    parts = TestId(runner="pytest", path="test_it.py", chain=("TestParts", "test_parts"))
+    report = project.do(project.runner.run(RunOrder(tests=(parts, of("test_next")))))
+    assert [outcome.verdict for outcome in report.outcomes] == ["red_assert", "red_assert"]
+    assert report.output.count(b"    assert part < 0") == 5
+    assert report.output.count(b'    assert "shown" == 0') == 1
 
 
 def test_each_test_has_its_own_lines_and_imports_theirs(project: Project) -> None:

@@ -18,6 +18,14 @@ PLANTED = (
         (f"{GATE}test_a_red_is_bound_to_what_it_depended_on",),
     ),
     Planted(
+        "rg-unloaded-others",
+        "edits under one red that keep another from being loaded take its red",
+        "core/redgreen/ledger.py",
+        "if not life.edits_used and not any(edit.edit > life.red_seq for edit in ledger.turn.file_edits):",
+        "if not life.edits_used:",
+        (f"{GATE}test_edits_under_one_red_that_keep_another_from_loading_leave_it_its_red",),
+    ),
+    Planted(
         "rg-unrelated",
         "a red licenses edits of files that it does not concern",
         "core/redgreen/gate.py",

@@ -6,6 +6,7 @@ from tests.mutants.defect import Planted
 
 SIDE = "kernel/runners/python_side/penstock_side/"
 OWN = "tests/integration/test_python_runners.py::"
+SESSION = "tests/integration/test_gate_session.py::"
 EACH = "tests/contract/test_runners.py::test_each_test_asked_for_gets_its_own_verdict"
 
 PLANTED = (
@@ -120,6 +121,57 @@ PLANTED = (
         "        for lines in self._test.values():\n            lines.clear()\n",
         "",
         (f"{OWN}test_each_test_has_its_own_lines_and_imports_theirs",),
+    ),
+    Planted(
+        "lines-for-ever",
+        "a test of very many calls is followed to its end",
+        f"{SIDE}lines.py",
+        "if self._calls > CALLS_MAX and",
+        "if False and",
+        (f"{OWN}test_a_test_of_very_many_calls_runs_on_at_its_own_speed",),
+    ),
+    Planted(
+        "lines-given-up-silently",
+        "a test that was not followed to its end is told as if it had been",
+        f"{SIDE}lines.py",
+        "if self._is_given_up else told)",
+        "if False else told)",
+        (
+            f"{OWN}test_a_test_of_very_many_calls_runs_on_at_its_own_speed",
+            f"{SESSION}test_what_a_test_runs_after_it_was_followed_for_long_is_proven_by_what_it_imports",
+        ),
+    ),
+    Planted(
+        "unfollowed-unheard",
+        "what a test ran when it was not followed any more counts as not run",
+        "kernel/runs.py",
+        "(set() if concerned and path in outcome.unfollowed else None)",
+        "None",
+        (f"{SESSION}test_what_a_test_runs_after_it_was_followed_for_long_is_proven_by_what_it_imports",),
+    ),
+    Planted(
+        "green-beyond-its-red",
+        "a file that only the green runs may change after the red",
+        "kernel/runs.py",
+        "if written.get(path, 0) > life.red_seq)",
+        "if False)",
+        (f"{SESSION}test_a_file_that_only_the_green_runs_is_frozen_too[True]",),
+    ),
+    Planted(
+        "each-part-shown",
+        "each of very many failed parts of a test is shown with its source",
+        f"{SIDE}pytest_side.py",
+        "if self._failures > TRACEBACKS_MAX:",
+        "if False:",
+        (f"{OWN}test_of_very_many_failed_parts_of_a_test_some_are_shown_with_their_source",),
+    ),
+    Planted(
+        "rows-of-fixtures",
+        "only a test that says so itself has rows",
+        "kernel/names.py",
+        'rb"parametrize|generate_tests|params"',
+        'rb"parametrize"',
+        (f"{SESSION}test_rows_may_come_from_a_fixture",),
     ),
     Planted(
         "threads",

@@ -13,7 +13,7 @@ from penstock.core.redgreen.imports import may_import
 from penstock.core.redgreen.policy import RedGreenLimits
 from penstock.core.redgreen.test_id import TestId
 from penstock.core.redgreen.verdicts import PASSING, RED, RUN_VERDICTS, RunVerdict
-from tests.unit.redgreen_history import SAME, A, B, History, code_of, named
+from tests.unit.redgreen_history import SAME, A, B, C, History, code_of, named
 
 Given = Callable[[History], None]
 
@@ -126,6 +126,18 @@ def test_a_red_is_no_more_after_any_other_verdict() -> None:
             red(history)
             history.ran(A, verdict, binding=e.Binding(test_sha="t2"))
             assert not history.ledger.red, verdict
+
+
+def test_edits_under_one_red_that_keep_another_from_loading_leave_it_its_red() -> None:
+    history = History()
+    history.ran(A, "red_assert")
+    history.ran(B, "red_assert")
+    history.applied(test=A)
+    for test in (A, B):
+        history.ran(test, "collect_error")
+    assert list(history.ledger.red) == [A, B]
+    history.ran(C, "collect_error")
+    assert C not in history.ledger.red
 
 
 @pytest.mark.parametrize("verdict", ["collect_error", "syntax_error", "setup_error"])

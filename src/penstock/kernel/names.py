@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from penstock.core.redgreen.test_id import BadTestId, TestId, canonical_path, from_wire, spell
 from penstock.kernel.session import GateSession, NotConfigured
 
+ROWS = re.compile(rb"parametrize|generate_tests|params")
+"""What a file says whose tests, or those of a file beside it that uses its fixtures, may have rows."""
 PLAIN = re.compile(r"(?P<path>[\w./-]+\.py)::(?P<chain>[A-Za-z_]\w*(?:::[A-Za-z_]\w*)*)")
 """A pytest id without any character that could mean something else: needs no collection."""
 
@@ -71,8 +73,13 @@ class TestNames:
     async def _rows(self, test: TestId) -> list[TestId]:
         """The test, or its rows where it was seen with some."""
         rows = [t for t in self._session.ledger.tests if t.param is not None and t.base == test]
-        source = self._session.content(self._session.expected[test.path])
-        return rows or (await self._collected(spell(test)) if b"parametrize" in source else [test])
+        return rows or (await self._collected(spell(test)) if self._may_have_rows(test.path) else [test])
+
+    def _may_have_rows(self, path: str) -> bool:
+        there = self._session.expected
+        above = (f"{path[:at]}conftest.py" for at, c in enumerate(f"/{path}") if c == "/")
+        files = (there[each] for each in (path, *above) if each in there)
+        return any(ROWS.search(self._session.content(file)) for file in files if file.kind == "file")
 
     async def _collected(self, name: str) -> list[TestId]:
         path = max((p for p in self._session.expected if name.startswith(p)), key=len, default="")

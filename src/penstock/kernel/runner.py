@@ -49,6 +49,8 @@ class TestOutcome(Frozen):
     """Files of the tree that the test's module needs, directly or through others."""
     phantoms: tuple[str, ...] = ()
     """Files of the tree that do not exist yet, or lack the name asked for, and that the test touched."""
+    unfollowed: tuple[str, ...] = ()
+    """Files of which it may have run more lines than are told: it ran for too long to be followed to its end."""
 
 
 class RunReport(Frozen):

@@ -211,11 +211,7 @@ class TestDesk:
 
     def _run_of(self, purpose: e.Purpose, bindings: Bindings, outcome: TestOutcome, report: RunReport) -> e.TestRun:
         test = bindings.canonical(outcome.test)
-        files = tuple(dict.fromkeys((*outcome.executed, *outcome.phantoms, *outcome.imported)))
-        life = self._session.ledger.tests.get(test)
-        red = life.red if life is not None else None
-        if red is not None and outcome.verdict in PASSING and not (red.executed or red.imported):
-            files = files_of(red)  # a red that did not even compile knew of no other file
+        files = self._depends(test, outcome)
         hits = self._hits(test, outcome, report) if purpose == "flush" and outcome.verdict != "runner_error" else ()
         output = self._session.world.blobs.put(report.output[-OUTPUT_TAIL_BYTES:]) if report.output else None
         return e.TestRun(
@@ -235,6 +231,18 @@ class TestDesk:
             hits=hits,
             output=output if outcome.verdict not in PASSING else None,
         )
+
+    def _depends(self, test: TestId, outcome: TestOutcome) -> tuple[str, ...]:
+        """Files that the run is bound to; a green: those of its red, and those beyond them that were written since."""
+        files = tuple(dict.fromkeys((*outcome.executed, *outcome.phantoms, *outcome.imported)))
+        life = self._session.ledger.tests.get(test)
+        if life is None or life.red is None or outcome.verdict not in PASSING:
+            return files
+        known = files_of(life.red)
+        if not (life.red.executed or life.red.imported):
+            return known  # it did not even compile
+        written = self._session.ledger.written
+        return tuple(dict.fromkeys((*known, *(path for path in files if written.get(path, 0) > life.red_seq))))
 
     def _unheard(self, purpose: e.Purpose, bindings: Bindings, test: TestId) -> e.TestRun:
         why = self._session.not_set_up(test.path)
@@ -301,7 +309,7 @@ class TestDesk:
             return set() if concerned else None
         imported = read_ranges(report.import_lines.get(path, "")) - changed.defining if concerned else set()
         ran = read_ranges(outcome.executed.get(path, "")) | imported
-        return changed.lines & ran or None
+        return changed.lines & ran or (set() if concerned and path in outcome.unfollowed else None)
 
 
 def _spawn(

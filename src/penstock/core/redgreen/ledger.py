@@ -113,6 +113,8 @@ class Ledger:
     """The whole suite was run: a file without covering tests has none."""
     expected: dict[str, Entry | None] = field(default_factory=dict)
     """What must stand at each path that was written since the session began; None: nothing."""
+    written: dict[str, int] = field(default_factory=dict)
+    """Seq of what wrote a path last and stands."""
     turn: TurnState = field(default_factory=TurnState)
     unjudged: dict[e.FileEdit, e.PathChange] = field(default_factory=dict)
     """Edits of the last turn of which its flush did not hear everything: the next one answers for them too."""
@@ -168,6 +170,7 @@ def evolve(ledger: Ledger, record: e.RedGreenRecord) -> None:
                 ledger.turn.disturbed.update(dict.fromkeys(change.path for change in event.changes))
             if not event.is_restored:
                 ledger.expected.update((change.path, change.after) for change in event.changes)
+                ledger.written.update((change.path, ledger.seq) for change in event.changes)
         case e.RefactorEntered():
             ledger.refactor = Refactor(ledger.now_ms, event.baseline, event.tree)
         case e.RefactorLeft():
@@ -216,13 +219,15 @@ def _run(ledger: Ledger, event: e.TestRun) -> None:
         _turn_red(ledger, life, event)
     elif event.verdict == "green":
         _turn_green(ledger, life, event)
-    elif event.verdict not in OUR_FAULT and not _is_half_done(life, event):
+    elif event.verdict not in OUR_FAULT and not _is_half_done(ledger, life, event):
         _lose_red(ledger, event.test)
 
 
-def _is_half_done(life: TestLife, event: e.TestRun) -> bool:
-    """Whether edits under the red in force keep the unchanged test from being loaded: they may be mended."""
-    if life.red is None or not life.edits_used or event.purpose != "ask" or event.verdict not in UNLOADED:
+def _is_half_done(ledger: Ledger, life: TestLife, event: e.TestRun) -> bool:
+    """Whether edits since its red, under it or another, keep the same test from being loaded: they can be mended."""
+    if life.red is None or event.purpose != "ask" or event.verdict not in UNLOADED:
+        return False
+    if not life.edits_used and not any(edit.edit > life.red_seq for edit in ledger.turn.file_edits):
         return False
     was, now = life.red.binding, event.binding
     return (was.test_sha, was.control_sha) == (now.test_sha, now.control_sha)
@@ -284,6 +289,7 @@ def _apply(ledger: Ledger, event: e.EditApplied) -> None:
     ledger.counts.edits += 1
     for change in event.changes:
         ledger.expected[change.path] = change.after
+        ledger.written[change.path] = ledger.seq
         if event.allowance == "red":
             ledger.counts.overturned += ledger.refused.pop(change.path, 0) is None
     if event.allowance == "refactor" and ledger.refactor is not None:

@@ -288,6 +288,7 @@ def _outcome(test: TestId, record: dict[str, Any]) -> TestOutcome:
         executed=record.get("executed", {}),
         imported=tuple(record.get("imported", ())),
         phantoms=tuple(record["phantoms"]),
+        unfollowed=tuple(record.get("unfollowed", ())),
     )
 
 

@@ -4,6 +4,9 @@ From Python 3.12 on `sys.monitoring` tells, each line once per test and then no 
 costs. Before, a trace function is called for every call; it looks up the code object and leaves at once where that is
 none of the tree's, or where the test has run all of it. Both see every thread that starts later. Code that sets a trace
 function of its own blinds the second one for the rest of its test.
+
+Even to leave at once costs ten times what a small call costs. So a trace function follows a test for so many calls, and
+a function for so many lines; then it is off, and the files of which more may have been run are told as `unfollowed`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from .places import Tree
 
 TOLD_MAX = 100_000
 """Lines of one code object that one test is followed for: what it first runs after so many is not seen."""
+CALLS_MAX = 500_000
+"""Calls that one test is followed for, those into code that is none of the tree's too."""
 
 LocalTrace = Callable[[Any, str, Any], Any]
 
@@ -33,6 +38,8 @@ class Lines:
         self._depth = 0
         self._is_testing = False
         self._number = 0
+        self._unfollowed: set[str] = set()
+        self._is_given_up = False
 
     def start(self) -> None:
         """Watch this thread and those that it starts."""
@@ -45,13 +52,19 @@ class Lines:
         """From here on, lines outside imports are the test's."""
         for lines in self._test.values():
             lines.clear()
-        self._is_testing = True
+        self._unfollowed.clear()
+        self._is_testing, self._is_given_up = True, False
         self._number += 1
 
     def end_test(self) -> dict[str, str]:
         """What it ran, by relative path."""
         self._is_testing = False
         return self._told(self._test)
+
+    def unfollowed(self, needs: list[str]) -> list[str]:
+        """Files of which the test that ended may have run more than was told. `needs`: all that it may have run."""
+        told = {self._tree.relative(path) for path in self._unfollowed}
+        return sorted({*told, *needs, *self._told(self._test)} if self._is_given_up else told)
 
     def of_imports(self) -> dict[str, str]:
         """What imports ran so far, by relative path."""
@@ -69,6 +82,7 @@ class TracedLines(Lines):
     """By a trace function: any Python. It is off between tests, when nothing is imported."""
 
     _call: LocalTrace | None = None
+    _calls = 0
 
     def around_import(self, is_begin: bool) -> None:
         """The code of a module begins or ends."""
@@ -78,6 +92,7 @@ class TracedLines(Lines):
     def begin_test(self) -> None:
         """From here on, lines outside imports are the test's."""
         super().begin_test()
+        self._calls = 0
         self._switch()
 
     def end_test(self) -> dict[str, str]:
@@ -88,7 +103,7 @@ class TracedLines(Lines):
 
     def _switch(self) -> None:
         if self._call is not None:
-            call = self._call if self._depth or self._is_testing else None
+            call = self._call if self._depth or (self._is_testing and not self._is_given_up) else None
             threading.settrace(call)
             sys.settrace(call)
 
@@ -98,6 +113,10 @@ class TracedLines(Lines):
 
         def call(frame: Any, event: str, arg: Any) -> LocalTrace | None:
             code = frame.f_code
+            self._calls += 1
+            if self._calls > CALLS_MAX and self._is_testing and not self._depth:
+                self._give_up()
+                return None
             try:
                 watched = traced[code]
             except KeyError:
@@ -113,11 +132,15 @@ class TracedLines(Lines):
 
         self._call = call
 
+    def _give_up(self) -> None:
+        self._is_given_up = True
+        self._switch()
+
     def _watched(self, code: CodeType) -> _Watched | None:
         if not self._tree.relative(code.co_filename):
             return None
         imports, test = (ledger.setdefault(code.co_filename, set()) for ledger in (self._imports, self._test))
-        return _Watched(code, imports, test)
+        return _Watched(code, imports, test, self._unfollowed)
 
 
 class _Watched:
@@ -125,7 +148,7 @@ class _Watched:
 
     __slots__ = ("imports", "left", "lines", "of_import", "of_test", "test", "told")
 
-    def __init__(self, code: CodeType, imports: set[int], ran: set[int]) -> None:
+    def __init__(self, code: CodeType, imports: set[int], ran: set[int], unfollowed: set[str]) -> None:
         self.lines = frozenset(line for _, line in findlinestarts(code) if line)
         self.left: set[int] = set()
         self.test, self.told, self.imports = 0, 0, imports
@@ -140,8 +163,9 @@ class _Watched:
             add(line)
             left.discard(line)
             self.told += 1
-            if self.told > TOLD_MAX:
+            if self.told > TOLD_MAX and left:
                 left.clear()
+                unfollowed.add(code.co_filename)
             if not left:
                 frame.f_trace_lines = False
             return of_test

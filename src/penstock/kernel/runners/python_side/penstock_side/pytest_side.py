@@ -31,6 +31,8 @@ from .trial import Stage, Trial, Wire, key_of
 __all__ = ["run", "warm_up"]
 
 FAILURES: tuple[type[BaseException], ...] = (AssertionError, pytest.fail.Exception)
+TRACEBACKS_MAX = 5
+"""Failures of one test, by its sub-tests, that are shown with their source: pytest parses the file for each anew."""
 
 
 class Plugin:
@@ -42,6 +44,7 @@ class Plugin:
         self._until_noticed = until_noticed
         self._judge = Judge(tree, stage.phantoms, FAILURES)
         self._trial: Trial | None = None
+        self._failures = 0
         self._config: Any = None
         self._while_starting = ExitStack()
         self._while_starting.enter_context(known_packages())
@@ -122,8 +125,9 @@ class Plugin:
         if item.config is not self._config:
             yield
             return
-        self._trial = Trial(self._stage, self.id_of(item))
+        self._trial, self._failures, style = Trial(self._stage, self.id_of(item)), 0, item.config.option.tbstyle
         yield
+        item.config.option.tbstyle = style
         verdict = self._trial.end(self._needs(item))
         self._trial = None
         if self._until_noticed and verdict != "green":
@@ -142,6 +146,9 @@ class Plugin:
         trial = self._trial if item.config is self._config else None
         excinfo = call.excinfo or _unittest_excinfo(item)
         red = None if trial is None or excinfo is None else self._red(item, call.when, excinfo)
+        self._failures += red is not None
+        if self._failures > TRACEBACKS_MAX:
+            item.config.option.tbstyle = "no"
         outcome = yield
         if trial is None:
             return

@@ -72,6 +72,7 @@ class Trial:
             ms=max(0, round((time.monotonic() - self._begun) * 1000)),
             executed=executed,
             imported=needs,
+            unfollowed=stage.lines.unfollowed(needs),
             phantoms=list(red.phantoms),
         )
         return red.verdict
