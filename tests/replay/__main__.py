@@ -113,7 +113,8 @@ async def main(asked: argparse.Namespace) -> int:
             print(f"{name}: {score.commits} commits, {score.calls} calls, {time.monotonic() - begun:.0f} s", flush=True)
     print(f"ways: {dict(score.kinds)}")
     print(f"edits for one red: {dict(sorted(score.edits_per_red.items()))}")
-    print(f"pairs: {score.pairs}, weak: {score.weak}; deserved: {len(score.deserved)}; load {os.getloadavg()[0]:.1f}")
+    print(f"pairs: {score.pairs}, weak: {score.weak}; load {os.getloadavg()[0]:.1f}")
+    print(f"deserved: {len(score.deserved)}; not to be loaded by plain pytest either: {score.broken}")
     false, calls = len(score.false), max(1, score.calls)
     percent = 100 * false / calls
     rate = f"false refusals: {false} of {calls} calls, {percent:.1f} %"

@@ -64,9 +64,12 @@ class Needs:
         if alias is not None:
             needed |= set(self._target(path, alias))
         said: set[str] = set()
+        keys = self.modules[path].keys
         for top in self.modules[path].nodes(key):
             for node in ast.walk(top):
                 needed |= set(self._named(path, node))
+                if isinstance(node, ast.Name) and f"{key}.{node.id}" in keys:
+                    needed.add((path, f"{key}.{node.id}"))  # `__or__ = union`
                 said |= {node.attr} if isinstance(node, ast.Attribute) else set()
         return needed, said
 

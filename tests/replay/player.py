@@ -24,6 +24,8 @@ Texts = Mapping[str, str | None]
 """Files by path; None: gone."""
 HONEST = {*RED, "green", "unexpected_green"}
 ATTEMPTS_MAX = 2
+UNLOADED_STATUSES = (2, 4)
+"""Of pytest: a file could not be loaded, or has no test of that name for it."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Score:
     false: list[Refused] = field(default_factory=list)
     deserved: list[Refused] = field(default_factory=list)
     """Work that plain pytest finds wrong, too."""
+    broken: int = 0
+    """Runs after wrong code that kept plain pytest, too, from loading the tests."""
     kinds: Counter[str] = field(default_factory=Counter)
     edits_per_red: Counter[int] = field(default_factory=Counter)
     reds_per_test: Counter[int] = field(default_factory=Counter)
@@ -69,6 +73,8 @@ class Player:
         self.gate, self.chance, self.score, self._place = gate, chance, score, place
         self.commit = ""
         self._edits = 0
+        self._proven: list[Any] = []
+        """Of this commit, in whichever of its turns."""
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
@@ -99,25 +105,34 @@ class Player:
         file = self.gate.top / path
         return file.read_text() if file.exists() else None
 
-    async def run(self, tests: Sequence[str]) -> list[tuple[Any, str]]:
-        """Ids on the wire and verdicts; a verdict that no honest test earns is written down."""
+    async def run(self, tests: Sequence[str], *, is_wrong: bool = False) -> list[tuple[Any, str]]:
+        """Ids on the wire and verdicts; a verdict that no honest test earns is written down.
+
+        `is_wrong`: right after code that is wrong on purpose, which may keep tests from being loaded.
+        """
         answer = await self.call("run_tests", tests=list(tests))
         if answer.is_error:
             self.refused("run_tests", answer.text)
         runs = [(run["test"], run["verdict"]) for run in answer.data.get("runs", ())]
         allowed = {*HONEST, "collect_error"} if {verdict for _, verdict in runs} & RED else HONEST
         odd = sorted({verdict for _, verdict in runs} - allowed)
-        if odd:
+        if odd == ["collect_error"] and is_wrong and self._plain_pytest(tests).returncode in UNLOADED_STATUSES:
+            self.score.broken += 1
+        elif odd:
             self.refused("run_tests", f"verdict {odd}: {answer.text}")
         return runs
 
     # --- edits ------------------------------------------------------------------------------------------------------
 
     async def edit(self, texts: Texts, test: Any, name: Any) -> bool:
-        """Make the files so, in one or several calls. `name`: how the test is named; None: not at all."""
+        """Make the files so, in one or several calls. `name`: how the test is named; None: not at all.
+
+        Once a turn had to be ended and the test is proven by then, nothing asks for the rest, and it is left out.
+        """
         done = True
         for tool, arguments in self._calls(texts):
-            done = await self._licensed(tool, arguments, test, name) and done
+            if test not in self._proven:
+                done = await self._licensed(tool, arguments, test, name) and done
         return done
 
     async def _licensed(self, tool: str, arguments: dict[str, Any], test: Any, name: Any) -> bool:
@@ -131,7 +146,9 @@ class Player:
             code = answer.data.get("refusal", {}).get("code", "")
             named = {"test": test}
             if code in ("edits_exhausted", "storm", "reds_exhausted"):
-                await self.call("end_turn")
+                await self._ended()
+                if test in self._proven:
+                    break
             elif code in ("red_stale", "not_red", "no_red", "no_verdict") and not attempt:
                 await self.call("run_tests", tests=[test])
         return False
@@ -162,19 +179,23 @@ class Player:
     async def end_turn(self, expected: Sequence[Any], kind: str = "") -> bool:
         """Nothing may be taken back, and what was red must be proven. `expected`: empty where it may stay red."""
         before = self._tree()
-        answer = await self.call("end_turn")
-        data = answer.data
-        proven = [pair["test"] for pair in data.get("pairs", ())]
-        self.score.pairs += len(proven)
-        self.score.weak += sum(pair["weak"] for pair in data.get("pairs", ()))
-        missing = [test for test in expected if test not in proven]
-        taken = bool(data.get("reverted")) or "taken back" in answer.text
+        answer = await self._ended()
+        missing = [test for test in expected if test not in self._proven]
+        taken = bool(answer.data.get("reverted")) or "taken back" in answer.text
         if not (taken or missing):
             return True
-        why = self.plainly(self._all_tests(), before)
+        why = self.plainly(self._all_tests() if taken else [spelled(test) for test in missing], before)
         found = Refused(self.commit, "end_turn", " ".join(f"{kind} {answer.text} missing {missing}".split())[:400])
         (self.score.false if why is None else self.score.deserved).append(found)
         return False
+
+    async def _ended(self) -> Answer:
+        answer = await self.call("end_turn")
+        pairs = answer.data.get("pairs", ())
+        self._proven += [pair["test"] for pair in pairs]
+        self.score.pairs += len(pairs)
+        self.score.weak += sum(pair["weak"] for pair in pairs)
+        return answer
 
     def repair(self, texts: Texts) -> None:
         """After a failure: the tree as it was to become, behind the gate's back, and nothing red."""
@@ -196,7 +217,8 @@ class Player:
         self._edits += 1
 
     def count_edits(self) -> None:
-        """The red is used up."""
+        """The commit is done: its red is used up."""
+        self._proven.clear()
         if self._edits:
             self.score.edits_per_red[self._edits] += 1
         self._edits = 0
@@ -211,12 +233,18 @@ class Player:
 
     def plainly(self, tests: Sequence[str], tree: Mapping[str, bytes] | None = None) -> str | None:
         """What plain pytest has against these tests on a copy; None: nothing."""
+        end = self._plain_pytest(tests, tree)
+        return None if end.returncode == 0 else end.stdout[-600:]
+
+    def _plain_pytest(
+        self, tests: Sequence[str], tree: Mapping[str, bytes] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         self._place.mkdir(parents=True, exist_ok=True)
         copy = self._place / f"copy-{self.score.calls}-{len(self.score.deserved)}"
         for path, data in (tree or self._tree()).items():
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             (copy / path).write_bytes(data)
-        end = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -224,4 +252,8 @@ class Player:
             text=True,
             stdin=subprocess.DEVNULL,
         )
-        return None if end.returncode == 0 else end.stdout[-600:]
+
+
+def spelled(test: Any) -> str:
+    """How plain pytest is asked for a test on the wire, with all of its rows."""
+    return "::".join((test[1], *test[2]))

@@ -42,7 +42,8 @@ class Story:
             return None
         wanted = {(path, key) for path, keys in step.wanted.items() for key in keys} - self.present
         if not wanted:
-            player.score.deserved.append(Refused(player.commit, "plan", "red, and nothing is left to add"))
+            found = Refused(player.commit, "plan", "red, and nothing is left to add")
+            (player.score.false if player.plainly(tests) is None else player.score.deserved).append(found)
             self.present |= step.of_tests
             player.repair({})
             return False
@@ -80,10 +81,14 @@ class Story:
             case "wrong first" | "wrong for a turn":
                 first = self._wrong(wanted, extra)
                 if first and await player.edit(first, test, name):
-                    runs = {repr(t): v for t, v in await player.run(tests)}
+                    runs = {repr(t): v for t, v in await player.run(tests, is_wrong=True)}
                     if way == "wrong for a turn" and runs.get(repr(test)) in RED:
                         await player.end_turn([], way)
-                await player.edit(final, test, name)
+                    waiting = [red for red in reds if runs.get(repr(red)) != "green"]
+                    if test not in waiting:  # what was wrong is nothing that it runs: go on for another, or be done
+                        test = name = next(iter(waiting), None)
+                if test is not None:
+                    await player.edit(final, test, name)
             case "broken first":
                 path = sorted(final)[-1]
                 await player.edit({path: f"{final[path]}\n\nnot_written_yet()\n"}, test, name)
