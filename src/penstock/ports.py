@@ -452,3 +452,45 @@ class Notify(Protocol):
 
     async def tell(self, occasion: str, payload: Mapping[str, object]) -> None:
         """`occasion`: held, wedged, budget, ended. Failure to tell is not a failure of the run."""
+
+
+# --- other machines -------------------------------------------------------------------------------------------------
+
+
+class RemotePlace(Frozen):
+    """Who is logged in to where. Empty or 0: as the technology's own settings have it."""
+
+    host: str
+    user: str = ""
+    port: int = 0
+    key_file: str = ""
+    takes_new_host_key: bool = False
+    """A host that was never met is believed, and remembered; one whose key has changed never is."""
+
+
+class RemoteEnded(Frozen):
+    """A command that was run there."""
+
+    exit_code: int
+    out: str
+    err: str
+
+
+RemoteFailedKind = Literal[
+    "timeout", "authentication", "unknown_host_key", "changed_host_key", "no_such_host", "unreachable", "no_program"
+]
+
+
+class RemoteFailed(Exception):
+    """The command was not run, or nobody knows how it ended. `no_program`: the client is not installed here."""
+
+    def __init__(self, kind: RemoteFailedKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: RemoteFailedKind = kind
+
+
+class RemoteShell(Protocol):
+    """Runs commands on other machines."""
+
+    def run(self, place: RemotePlace, argv: Sequence[str], stdin: bytes = b"") -> RemoteEnded:
+        """The words reach the program as they are, whatever they hold. Raises `RemoteFailed`."""
