@@ -78,8 +78,8 @@ def _problems_of_source(model: Model) -> Iterator[Wrong]:
     for field in ("url", "argv", "upstream_model", "key_env"):
         if getattr(model, field):
             yield field, f"is not for the backend {model.backend}", "leave it out, or use the backend upstream"
-    if not model.path:
-        yield "path", "is missing", "the GGUF file" if model.backend == "llama" else "the script"
+    if model.backend == "llama" and not model.path:
+        yield "path", "is missing", "the GGUF file"
     yield from _problems_of_path(model.path)
 
 
