@@ -12,6 +12,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -37,11 +38,19 @@ class App:
         self, title: str, endpoints: Sequence[Endpoint], log: Log, measures: Measures, token: str = ""
     ) -> None:
         self._log, self._measures, self._token = log, measures, token
-        described = [*endpoints, self._metrics_endpoint()]
-        self.document = document(title, described, needs_token=bool(token))
+        self._title, self._described = title, [*endpoints, self._metrics_endpoint()]
         openapi = Endpoint("GET", "/openapi.json", "This document.", self._openapi, is_open=True)
-        self._routes = [(Route(e.path, _no_endpoint, methods=[e.method]), e) for e in [*described, openapi]]
-        self._fixed = {(e.method, e.path): e for e in [*described, openapi] if "{" not in e.path}
+        self._all = [*self._described, openapi]
+        self._fixed = {(e.method, e.path): e for e in self._all if "{" not in e.path}
+
+    @cached_property
+    def document(self) -> bytes:
+        """OpenAPI, made when it is asked for: a worker starts in few milliseconds."""
+        return document(self._title, self._described, needs_token=bool(self._token))
+
+    @cached_property
+    def _routes(self) -> list[tuple[Route, Endpoint]]:
+        return [(Route(e.path, _no_endpoint, methods=[e.method]), e) for e in self._all]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -11,6 +11,9 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
+import uvicorn.lifespan.off
+import uvicorn.protocols.http.httptools_impl  # noqa: F401  it would import both by name, after the fork
+
 from penstock.fleet.logs import Log, quiet_uvicorn
 from penstock.fleet.orders import WorkerOrder
 from penstock.fleet.processes import name_process, tie_to_parent
