@@ -12,6 +12,7 @@ from tests.mutants import (
     hooks,
     judging,
     mcp,
+    projects,
     redgreen_binding,
     redgreen_core,
     runners_compiled,
@@ -41,4 +42,5 @@ PLANTED: tuple[Planted, ...] = (
     *agent_loop.PLANTED,
     *demo.PLANTED,
     *bypass.PLANTED,
+    *projects.PLANTED,
 )

@@ -7,12 +7,14 @@ value taken leaves its origin behind, which is what `run --explain` prints.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TypeVar
 
+from penstock.core.paths import matches
 from penstock.documents.document import Document, Path, dotted
 from penstock.ports import Problem
 
@@ -293,6 +295,10 @@ def fault_of_glob(value: str) -> Fault | None:
         return "is empty", "remove it"
     if value.startswith(("/", "~")) or ".." in value.split("/"):
         return f"{shown(value)} leaves the repository", 'write it relative to the repository: "src/**"'
+    try:
+        matches((value,), "x")
+    except (ValueError, re.error) as error:
+        return f"{shown(value)} is no glob: {error}", 'write it as in a .gitignore: "src/**"'
     return None
 
 

@@ -8,14 +8,16 @@ from typing import get_args
 from msgspec.structs import fields, replace
 
 from penstock.core.policy import FileClasses
+from penstock.core.redgreen.commands import fault_of_command
 from penstock.core.redgreen.policy import MODES, Mode, RedGreenLimits, RedGreenPolicy
 from penstock.core.redgreen.test_id import RUNNERS, RunnerName
-from penstock.documents.fields import Fault, Fields, fault_of_glob
+from penstock.documents.fields import Fault, Fields, fault_of_glob, meant, shown
 from penstock.settings.limits import TIME_S_MAX
 from penstock.settings.schema import RedGreenSettings
 
 VARIABLE = "PENSTOCK_RED_GREEN"
 """Of the environment: its mode wins over what is written."""
+GLOB_CHARACTERS = "/*?[.!#"
 
 
 def take_redgreen(section: Fields, files: FileClasses) -> RedGreenSettings:
@@ -48,10 +50,32 @@ def _take_limits(section: Fields) -> RedGreenLimits:
 
 
 def _take_commands(section: Fields) -> dict[str, str]:
-    """A command line per runner; tests are added at its end."""
-    commands = {name: section.text(name, lines=False) for name in RUNNERS}
-    section.refuse_unknown()
-    return {name: line for name, line in commands.items() if line.strip()}
+    """A command line per runner, or per glob of test files, in the order of the file."""
+    unwritten = (name for name in RUNNERS if name not in section.table)
+    taken = {key: _take_command(section, key) for key in (*section.table, *unwritten)}
+    return {key: line for key, line in taken.items() if line.strip()}
+
+
+def _take_command(section: Fields, key: str) -> str:
+    wrong = None if key in RUNNERS else _fault_of_key(key)
+    if wrong is not None:
+        section.refuse(key, *wrong)
+        return ""
+
+    def fault(line: str) -> Fault | None:
+        return None if key in RUNNERS and not line.strip() else fault_of_command(line, key)
+
+    return section.text(key, fault=fault)
+
+
+def _fault_of_key(key: str) -> Fault | None:
+    """A key that is no runner has to be a glob, and to look like one: else it is a runner misspelt."""
+    if not any(character in key for character in GLOB_CHARACTERS):
+        fix = f'write "{key}/**" for the test files of a directory; {meant(key, RUNNERS)}'
+        return f"{shown(key)} is neither a runner nor a glob", fix
+    if key.startswith(("!", "#")):
+        return f"{shown(key)} names no files", "write a glob of those that are meant"
+    return fault_of_glob(key)
 
 
 def mode_in_force(settings: RedGreenSettings, environ: Mapping[str, str]) -> tuple[Mode, str, Fault | None]:

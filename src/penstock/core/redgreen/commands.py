@@ -78,6 +78,37 @@ def options_in(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(words[words.index("test") + 1 :]) if "test" in words else ()
 
 
+def fault_of_command(command: str, key: str) -> tuple[str, str] | None:
+    """What is wrong with the command line for `key`, a runner or a glob of test files, and the fix."""
+    try:
+        words = split(command)
+    except ValueError:
+        return "has a quote that is not closed", "close it"
+    named = runner_in(words)
+    if key in LANGUAGES and named not in (None, key):
+        return f"is a command of {named}, not of {key}", f"write it as {named} = ..."
+    language = LANGUAGES[key] if key in LANGUAGES else language_in(words)
+    if language is None:
+        return "names no test runner", 'write a command that does, as "python -m pytest"'
+    return _fault_of_words(words, language)
+
+
+def _fault_of_words(words: Sequence[str], language: Language) -> tuple[str, str] | None:
+    """Words that nothing would be made of: verdicts come through programs of ours, which a command only helps start."""
+    match language:
+        case "python":
+            return None
+        case "javascript":
+            lost = [word for word in words if word.startswith("-") and word not in (*node_in(words), "--test")]
+            fix = "put it into the configuration of the runner, or start Node with options of its own"
+            return (f"has {lost[0]}, which is not handed on", fix) if lost else None
+        case "rust" | "go":
+            start = ("cargo" if language == "rust" else "go", "test")
+            if words[:2] != start:
+                return "cannot be followed", f'begin it with "{" ".join(start)}"; options may come after'
+            return ("has --, and what follows is not handed on", "take it out") if "--" in words else None
+
+
 def language_of(path: str) -> Language | None:
     """Of a file, by the end of its name."""
     name = path.rpartition("/")[2]

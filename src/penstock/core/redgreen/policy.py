@@ -42,7 +42,8 @@ class RedGreenPolicy(Frozen):
     verify_command: str = ""
     """Must exit 0 for refactor mode to be left; empty: the tests alone decide."""
     test_commands: dict[str, str] = {}
-    """`test_command_for`: command line per runner name, else the runner's own."""
+    """`test_command_for`: command line per runner name, or per glob of test files. Of several globs that a file matches
+    the first counts, and it goes before the runner's name; without either the runner's own is taken."""
 
 
 def kind_of(policy: RedGreenPolicy, path: str) -> GuardedKind:

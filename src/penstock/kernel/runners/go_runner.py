@@ -259,8 +259,8 @@ class GoRunner:
 
 def _tags(options: Sequence[str]) -> list[str]:
     """Those options that say which files there are."""
-    pairs = zip(options, (*options[1:], ""), strict=True)
-    return [f"-tags={value}" if name in ("-tags", "--tags") else name for name, value in pairs if "-tags" in name]
+    both = " ".join(options).replace("-tags ", "-tags=").split()
+    return [option for option in both if option.lstrip("-").startswith("tags=")]
 
 
 def _asked(project: Project, tests: Sequence[TestId] | None) -> dict[str, list[str]] | None:
