@@ -50,5 +50,5 @@ class WorkerOrder(Frozen):
     url: str = ""
     """Where the worker is reached; empty: where it listens."""
     keeper: tuple[str, ...] = ()
-    """Words before the command of a child, so that nothing of it outlives the worker; `{parent}` is the worker's pid."""
+    """Words before the command of a child, so that nothing of it outlives the worker. `{parent}`: the worker's pid."""
     policy: WorkerPolicy = WorkerPolicy()
