@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from penstock.core.redgreen.test_id import TestId
 from penstock.kernel.runner import RunOrder, RunReport
 from penstock.kernel.runner import TestRunner as Runner
-from penstock.kernel.runners.vitest_runner import WarmVitestRunner
+from penstock.kernel.runners.jest_runner import JestRunner
+from penstock.kernel.runners.node_runner import NodeRunner
+from penstock.kernel.runners.vitest_runner import VitestRunner, WarmVitestRunner
 from tests.contract.runner_world import RunnerWorld, Situation, launcher_for
 from tests.contract.runner_worlds_js import JEST, NODE, VITEST, WORLDS
 
@@ -266,3 +269,45 @@ def test_the_pinned_packages_have_digests_and_no_addresses() -> None:
     packages = json.loads(text)["packages"]
     assert "://" not in text
     assert all("integrity" in each for path, each in packages.items() if path)
+
+
+# --- a project below the root ---------------------------------------------------------------------------------------
+
+KINDS: dict[str, Callable[..., Runner]] = {"vitest-cold": VitestRunner, "jest": JestRunner, "node": NodeRunner}
+
+
+@pytest.mark.parametrize("name", [*DIALECTS, "vitest-warm"])
+def test_a_project_below_the_root_is_run_from_its_directory(name: str, tmp_path: Path) -> None:
+    """What is missing is spelt by the tools from where they run, and told from the root."""
+    bench = Bench(tmp_path, name)
+    for situation in ("green", "red_missing_target"):
+        bench.world.lay(bench.top / "packages/web", bench.world.scenes[situation])
+        kind = KINDS.get(name, WarmVitestRunner)
+        runner = kind(bench.launcher, directory="packages/web")
+        expected = {each.test: each.verdicts for each in bench.world.scenes[situation].expected}
+        below = {msgspec.structs.replace(test, path=f"packages/web/{test.path}"): v for test, v in expected.items()}
+        report = asyncio.run(told_by(runner, RunOrder(tests=tuple(below))))
+        told = {outcome.test: outcome.verdict for outcome in report.outcomes}
+        assert told.keys() == below.keys() and all(told[test] in below[test] for test in below), report.output.decode()
+        phantoms = {path for outcome in report.outcomes for path in outcome.phantoms}
+        assert all(path.startswith("packages/web/") for path in phantoms)
+        assert bool(phantoms) == (situation == "red_missing_target")
+
+
+async def told_by(runner: Runner, order: RunOrder) -> RunReport:
+    try:
+        return await runner.run(order)
+    finally:
+        await runner.close()
+
+
+@pytest.mark.parametrize("name", ["vitest-cold", "node"])
+def test_a_run_of_everything_spares_itself_projects_below(name: str, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, name)
+    for place in (bench.top, bench.top / "packages/web"):
+        bench.world.lay(place, bench.world.scenes["green"])
+    whole = {each.test.path for each in bench.use(lambda r: r.run(RunOrder())).outcomes}
+    assert any(path.startswith("packages/web/") for path in whole)
+    report = bench.use(lambda r: r.run(RunOrder(without=("packages/web",))))
+    own = {path for path in whole if not path.startswith("packages/")}
+    assert {outcome.test.path for outcome in report.outcomes} == own != whole
