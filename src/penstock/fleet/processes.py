@@ -150,7 +150,7 @@ def signal_process(process: Process, number: signal.Signals) -> bool:
 
 def children(pid: int) -> list[Process]:
     """Who is alive and has `pid` as its parent."""
-    found = (_read_stat(child) for child in _child_pids(pid))
+    found = (_read_stat(child) for child in child_pids(pid))
     return [Process(each.pid, each.start_ticks) for each in found if each is not None and not each.is_dead]
 
 
@@ -201,8 +201,11 @@ def _read_stat(pid: int) -> _Stat | None:
     return _Stat(pid, int(fields[1]), int(fields[19]), fields[0] in b"ZX") if len(fields) > 19 else None
 
 
-def _child_pids(pid: int) -> list[int]:
-    """From the kernel's own lists, one a thread; from all of /proc where a kernel has none (CONFIG_PROC_CHILDREN)."""
+def child_pids(pid: int) -> list[int]:
+    """Numbers of those whose parent `pid` is, zombies included.
+
+    From the kernel's own lists, one a thread; from all of /proc where a kernel has none (CONFIG_PROC_CHILDREN).
+    """
     if not _has_lists():
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(int(name)) == pid]
     found: list[int] = []
