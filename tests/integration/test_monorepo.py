@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.policy import RedGreenPolicy
 from penstock.core.redgreen.test_id import TestId
+from penstock.kernel.runner import RunOrder
+from penstock.kernel.runners.pytest_runner import PytestRunner
 from penstock.kernel.runners.python_spawn import Interpreter
 from penstock.kernel.runs import Asked
+from tests.contract.runner_world import launcher_for
 from tests.integration.gate_world import Gate, make_launcher, run, write_files
 from tests.integration.monorepo import FILES, NODE, PYTEST, open_monorepo, python_project, spawns
 
@@ -108,6 +112,7 @@ def test_an_edit_that_breaks_another_project_is_reverted(tmp_path: Path) -> None
         assert not (await gate.call("enter_refactor")).is_error
         assert not (await gate.call("leave_refactor")).is_error
         await gate.ended()
+        before = len(spawns(gate, "flush"))
         path = "services/a/checks/test_cents.py"
         await gate.call("write_file", path=path, content=test.replace("100", "1_000"))
         await gate.red(f"{path}::test_cents")
@@ -116,6 +121,7 @@ def test_an_edit_that_breaks_another_project_is_reverted(tmp_path: Path) -> None
         assert not said.is_error, said.text
         ended = await gate.ended()
         assert "reverted shared/cents.py" in ended.text, ended.text
+        assert spawns(gate, "flush")[before:] == ["pytest services/a", "pytest services/b"]
         assert gate.text("shared/cents.py") == shared["shared/cents.py"]
         await gate.close()
 
@@ -288,3 +294,60 @@ def test_a_program_is_looked_for_upwards_from_the_project(
     assert " ".join(words[: words.index("-B")]) == started.format(top=top)
     assert interpreter.options == options
     assert interpreter.cwd == f"{top}/a/b"
+
+
+# --- other doors ----------------------------------------------------------------------------------------------------
+
+GO_TEST = (
+    'package money\n\nimport "testing"\n\nfunc TestRate(t *testing.T) {\n\tif Rate() != 7 {\n\t\tt.Fatal()\n\t}\n}\n'
+)
+ASKS_GO = "\nfunc TestTax(t *testing.T) {\n\tif Tax(100) != 7 {\n\t\tt.Fatal()\n\t}\n}\n"
+
+
+def go_module(name: str) -> dict[str, str]:
+    return {
+        f"{name}/go.mod": f"module example.org/{name}\n\ngo 1.20\n",
+        f"{name}/money.go": "package money\n\nfunc Rate() int { return 7 }\n",
+        f"{name}/money_test.go": GO_TEST,
+    }
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="needs Go")
+def test_modules_of_go_beside_each_other(tmp_path: Path) -> None:
+    policy = RedGreenPolicy(test_commands={"b/**": "go test -tags extra"})
+    extra = {"b/extra_test.go": f"//go:build extra\n\n{GO_TEST.replace('TestRate', 'TestExtra')}"}
+
+    async def story() -> None:
+        gate = await open_monorepo(tmp_path, {**go_module("a"), **go_module("b"), **extra}, policy)
+        assert "3 green tests" in (await gate.call("enter_refactor")).text
+        assert spawns(gate, "baseline") == ["go a", "go b"]
+        await gate.call("leave_refactor")
+        await add(gate, "a/money_test.go", ASKS_GO)
+        answer = await gate.call("run_tests", tests=["a/money_test.go"])
+        assert "TestTax: red_missing_target" in answer.text and "[concerns a/money.go]" in answer.text
+        tax = ["go", "a/money_test.go", ["TestTax"], None]
+        await add(gate, "a/money.go", "\nfunc Tax(n int) int { return n * Rate() / 100 }\n", tax)
+        assert "proven: a/money_test.go::TestTax" in (await gate.ended()).text
+        assert spawns(gate, "flush") == ["go a"]
+        await gate.close()
+
+    run(story())
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_project_is_run_from_its_directory_inside_the_sandbox(tmp_path: Path, warm: bool) -> None:
+    sandbox = BubblewrapSandbox(readable=(sys.prefix, sys.base_prefix))
+    assert sandbox.isolation().filesystem, sandbox.probe()
+    launcher = launcher_for(tmp_path, sandbox=sandbox, at="/workspace/tree")
+    write_files(launcher.top, python_project("services/a"))
+    test = TestId(runner="pytest", path="services/a/checks/test_money.py", chain=("test_rate",))
+
+    async def story() -> None:
+        runner = PytestRunner(launcher, (sys.executable,), "services/a", warm=warm)
+        report = await runner.run(RunOrder(tests=(test,)))
+        await runner.close()
+        [outcome] = report.outcomes
+        assert (outcome.verdict, report.is_warm, report.note) == ("green", warm, "")
+        assert tuple(outcome.executed) == ("services/a/checks/test_money.py", "services/a/src/money.py")
+
+    run(story())
