@@ -152,7 +152,8 @@ class Catalogue:
     def locked(self, what: str = FILE) -> Iterator[None]:
         """Nobody else holds the lock of that name meanwhile. Raises `BadInput` where the home cannot be written."""
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(self.home / f".{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise BadInput([self._home_problem(f"cannot be written: {error.strerror}")]) from None

@@ -35,7 +35,6 @@ from penstock.ports import BadInput, Problem
 
 Code = Literal["NOT_FOUND", "FORBIDDEN", "DOWNLOAD_FAILED", "DOWNLOAD_TIMEOUT", "CHECKSUM_MISMATCH", "DISK_FULL"]
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PIECE_BYTES = 1_048_576
 REDIRECTS_MAX = 5
 VALIDATOR_CHARS_MAX = 256
 
@@ -176,20 +175,25 @@ class _Download:
 
     def run(self) -> None:
         """Leave the whole, checked file at `target`."""
+        timeout = httpx2.Timeout(self.policy.stall_ms_max / 1_000, connect=self.policy.connect_ms_max / 1_000)
+        with httpx2.Client(timeout=timeout, follow_redirects=True, max_redirects=REDIRECTS_MAX) as client:
+            self._fetch_whole(client)
+        os.replace(self.part, self.target)
+        flush_names(self.target.parent)
+
+    def _fetch_whole(self, client: httpx2.Client) -> None:
         for left in reversed(range(self.policy.checksum_tries_max)):
-            self._fetch()
+            self._fetch(client)
             if (wrong := self._wrong()) is None:
                 break
             self._drop()
             if not left:
                 raise wrong
-        os.replace(self.part, self.target)
-        flush_names(self.target.parent)
 
-    def _fetch(self) -> None:
+    def _fetch(self, client: httpx2.Client) -> None:
         for number in range(1, self.policy.tries_max + 1):
             try:
-                return self._try()
+                return self._try(client)
             except _Broken as broken:
                 if number == self.policy.tries_max:
                     raise self._given_up(broken) from None
@@ -227,16 +231,12 @@ class _Download:
 
     # --- one try
 
-    def _try(self) -> None:
+    def _try(self, client: httpx2.Client) -> None:
         begun, have = self._begun(), _size(self.part)
         if begun.total and have == begun.total:
             return
-        timeout = httpx2.Timeout(self.policy.stall_ms_max / 1_000, connect=self.policy.connect_ms_max / 1_000)
         try:
-            with (
-                httpx2.Client(timeout=timeout, follow_redirects=True, max_redirects=REDIRECTS_MAX) as client,
-                client.stream("GET", self.wanted.url, headers=self._headers(begun, have)) as response,
-            ):
+            with client.stream("GET", self.wanted.url, headers=self._headers(begun, have)) as response:
                 self._take(response, begun, have)
         except httpx2.TimeoutException:
             message = f"no byte came for {self.policy.stall_ms_max / 1_000:g} s"
@@ -323,7 +323,7 @@ class _Download:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(self.part, flags, 0o600), "wb", buffering=0) as file:
             file.seek(start)
-            done = self._write_pieces(file.write, response.iter_raw(PIECE_BYTES), start, begun.total)
+            done = self._write_pieces(file.write, response.iter_raw(), start, begun.total)
             os.fsync(file.fileno())
         return done
 
