@@ -273,7 +273,7 @@ def test_a_file_that_only_the_green_runs_is_frozen_too(tmp_path: Path, is_change
     async def story() -> None:
         check = "def check(money):\n    assert money.third(3) == 1\n"
         also = {"tests/__init__.py": "", "tests/also.py": check}
-        gate = await open_gate(tmp_path, {**PROJECT, **also, "tests/test_money.py": HELPED})
+        gate = await open_gate(tmp_path, {**PROJECT, **also, "tests/test_money.py": HELPED}, warm=True)
         await gate.red(RED)
         if is_changed:
             await gate.call("write_file", path="tests/also.py", content=check.replace("== 1", "!= 2"))
@@ -295,7 +295,7 @@ def test_rows_may_come_from_a_fixture(tmp_path: Path, place: str) -> None:
     async def story() -> None:
         files = {**PROJECT, "tests/test_rows.py": WITH_ROWS}
         files[place] = ROWS_OF_A_FIXTURE + files.get(place, "")
-        gate = await open_gate(tmp_path, files)
+        gate = await open_gate(tmp_path, files, warm=True)
         told = (await gate.call("run_tests", tests=["tests/test_rows.py::test_rows"])).data["runs"]
         assert [(run["test"][3], run["verdict"]) for run in told] == [("1", "unexpected_green"), ("2", "red_assert")]
         await gate.close()
@@ -303,13 +303,15 @@ def test_rows_may_come_from_a_fixture(tmp_path: Path, place: str) -> None:
     run(story())
 
 
-FOR_LONG = "\n\ndef test_long():\n    for _ in range(600_000):\n        money.half(1)\n    assert money.late() == 1\n"
+FOR_LONG = (
+    "\n\ndef test_long():\n    for _ in map(money.half, range(510_000)):\n        pass\n    assert money.late() == 1\n"
+)
 
 
 def test_what_a_test_runs_after_it_was_followed_for_long_is_proven_by_what_it_imports(tmp_path: Path) -> None:
     async def story() -> None:
         files = {**PROJECT, "tests/test_money.py": TEST_MONEY + FOR_LONG}
-        gate = await open_gate(tmp_path, files, limits=RedGreenLimits(mutants_max=0))
+        gate = await open_gate(tmp_path, files, limits=RedGreenLimits(mutants_max=0), warm=True)
         await gate.red("tests/test_money.py::test_long")
         late = f"{MONEY}\n\ndef late():\n    return 1\n"
         assert not (await gate.call("write_file", path="app/money.py", content=late)).is_error

@@ -130,6 +130,14 @@ PLANTED = (
         (f"{CLOSING}test_an_edit_of_which_the_test_ran_nothing_is_reverted",),
     ),
     Planted(
+        "rg-made-once",
+        "a file that was made for a red may not be changed for it any more",
+        "core/redgreen/gate.py",
+        "is_made = life.claim is not None and path in life.claim.targets",
+        "is_made = False",
+        (f"{GATE}test_a_file_that_was_made_for_a_red_may_be_changed_for_it",),
+    ),
+    Planted(
         "rg-awaited",
         "a file that no test knows stays while the test is red",
         "core/redgreen/closing.py",

@@ -325,8 +325,9 @@ def test_every_verdict_that_does_not_authorise_has_its_own_reason() -> None:
     assert len(set(said.values())) == len(said)
 
 
-def made(history: History, path: str, *, announced: bool) -> str:
-    ask = EditAsk(tool="write", paths=(path,), bindings={A: SAME}, importers={path: ()}, announced=announced)
+def made(history: History, path: str, *, announced: bool, is_there: bool = False) -> str:
+    importers: dict[str, tuple[str, ...]] = {} if is_there else {path: ()}
+    ask = EditAsk(tool="write", paths=(path,), bindings={A: SAME}, importers=importers, announced=announced)
     return code_of(judge_edit(history.ledger, ask, "strict"))
 
 
@@ -337,6 +338,17 @@ def test_a_file_that_is_announced_may_be_made_for_the_only_red_test() -> None:
     assert made(history, "app/new.py", announced=False) == "claim_unrelated"
     history.ran(B, "red_assert")
     assert made(history, "app/new.py", announced=True) != "allowed:red", "which of the two is meant?"
+
+
+def test_a_file_that_was_made_for_a_red_may_be_changed_for_it() -> None:
+    history = History()
+    red(history)
+    assert made(history, "app/new.py", announced=True, is_there=True) == "claim_unrelated"
+    history.applied("app/new.py", is_new=True)
+    assert made(history, "app/new.py", announced=True, is_there=True) == "allowed:red"
+    assert made(history, "app/new.py", announced=False, is_there=True) == "claim_unrelated"
+    red(history)
+    assert made(history, "app/new.py", announced=True, is_there=True) == "claim_unrelated", "that red knew better"
 
 
 def test_the_red_of_a_test_that_is_gone_stands_in_nobodys_way() -> None:

@@ -198,9 +198,10 @@ def basis_of(life: TestLife, path: str) -> e.Basis | None:
 
 
 def _basis(ask: EditAsk, life: TestLife, path: str) -> e.Basis | None:
-    """As `_seen_basis`; and what is announced and does not exist yet is awaited."""
-    is_new_code = ask.announced and path in ask.importers and path.endswith(CODE)
-    awaited: e.Basis | None = "awaited" if is_new_code else None
+    """As `_seen_basis`; and what is announced is awaited, where it does not exist yet or was made for that red."""
+    is_new_code = path in ask.importers and path.endswith(CODE)
+    is_made = life.claim is not None and path in life.claim.targets
+    awaited: e.Basis | None = "awaited" if ask.announced and (is_new_code or is_made) else None
     return _seen_basis(ask, life, path) or awaited
 
 
