@@ -2,13 +2,15 @@
 
 `python` is that of an environment with pandas and pytest; without one it is made for the occasion, and where that
 cannot be done nothing is measured. `pytest-fast` and `pytest-zygote` are measured beside ours where they can be
-installed: the first runs the whole suite of 200 rows, as it has no selection, the second one test in a fresh process.
+installed: the first runs the whole suite of 205 rows, as it has no selection, the second one test in a fresh process.
+Each run of theirs must be green and have run so many, or there is no figure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,8 @@ WARM_TURNS = 5
 COLD_RUNS = {1: 8, 5: 8, 200: 4}
 FLIPS = int(os.environ.get("PENSTOCK_FLIPS", "1000"))
 OTHERS = ("pytest-fast", "pytest-zygote")
+OTHER_WALL_S = 60
+PASSED = re.compile(r"\b(\d+) passed")
 
 FRAMES = """\
 import pandas as pd
@@ -178,20 +182,34 @@ def others(top: Path, python: str) -> dict[str, float]:
     told: dict[str, float] = {}
     zygote = [python, "-B", "-m", "pytest", "-q", "--workers", "2", "tests/test_few.py::test_0"]
     fast = [str(bin_ / "pytest-fast"), "--address", str(top.parent / "fast.sock"), "--ttl", "30"]
-    for name, words, is_there in (
-        ("zygote_1_p50_ms", zygote, install(python, "pytest-zygote")),
-        ("fast_suite_p50_ms", fast, (bin_ / "pytest-fast").exists()),
+    for name, words, tests, is_there in (
+        ("zygote_1_p50_ms", zygote, 1, install(python, "pytest-zygote")),
+        ("fast_suite_p50_ms", fast, 205, (bin_ / "pytest-fast").exists()),
     ):
-        if is_there:
-            told[name] = round(statistics.median(times_ms(partial(run, words, top), 6)[1:]), 1)
-        else:
+        if not is_there:
             print(f"{name} skipped, it cannot be installed here", flush=True)
+            continue
+        try:
+            told[name] = round(statistics.median(times_ms(partial(run, words, top, tests), 6)[1:]), 1)
+        except NotGreen as why:
+            print(f"{name} skipped, {why}", flush=True)
     return told
 
 
-def run(words: Sequence[str], top: Path) -> None:
-    """To the end, whatever it says."""
-    subprocess.run(words, cwd=top, capture_output=True, check=False, timeout=60)
+class NotGreen(Exception):
+    """What is compared did not do the work; the text says what it did."""
+
+
+def run(words: Sequence[str], top: Path, tests: int) -> None:
+    """To the end, which must be that so many tests passed and the command says so. Raises `NotGreen`."""
+    try:
+        ran = subprocess.run(words, cwd=top, capture_output=True, text=True, check=False, timeout=OTHER_WALL_S)
+    except subprocess.TimeoutExpired as late:
+        raise NotGreen(f"it was not done after {OTHER_WALL_S} s") from late
+    passed = PASSED.findall(ran.stdout)
+    if ran.returncode or passed != [str(tests)]:
+        last = "; ".join(f"{ran.stdout}\n{ran.stderr}".strip().splitlines()[-2:])
+        raise NotGreen(f"it ended with {ran.returncode}, {passed} of {tests} tests passed: {last[-200:]}")
 
 
 def times_ms(work: Callable[[], object], count: int) -> list[float]:
