@@ -8,6 +8,7 @@ from tests.mutants import (
     cli_redgreen,
     core,
     demo,
+    fleet_worker,
     git,
     hooks,
     judging,
@@ -43,4 +44,5 @@ PLANTED: tuple[Planted, ...] = (
     *demo.PLANTED,
     *bypass.PLANTED,
     *projects.PLANTED,
+    *fleet_worker.PLANTED,
 )
