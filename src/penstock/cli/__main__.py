@@ -1,4 +1,13 @@
-"""`python -m penstock.cli` is the command `penstock`."""
+"""`python -m penstock.cli` is the command `penstock`. A hive starts its workers so: theirs is a way of its own, because
+what a command line needs costs a tenth of their start.
+"""
+
+import sys
+
+if sys.argv[1:3] == ["worker", "--order-fd"]:
+    from penstock.fleet.worker.program import main_from_order
+
+    sys.exit(main_from_order(int(sys.argv[3])))
 
 from penstock.cli.main import main
 

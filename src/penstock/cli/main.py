@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import click
 
@@ -30,10 +31,29 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "refactor": ("penstock.cli.refactor_command", "refactor", "Edit between two greens: enter, leave, status."),
     "events": ("penstock.cli.events_command", "events", "What was recorded: pairs of red and green, every event."),
     "stats": ("penstock.cli.stats_command", "stats", "What all sessions of this repository come to, in numbers."),
+    "queen": ("penstock.cli.queen_command", "queen", "Serve the models of all hives at one address."),
+    "hive": ("penstock.cli.hive_command", "hive", "Run the models of this machine, as workers, for a queen."),
+    "worker": ("penstock.cli.worker_command", "worker", "Serve one model by hand; hives start their own."),
+    "infer": ("penstock.cli.infer_command", "infer", "Ask a model of the fleet, and print its answer as it comes."),
+    "workers": ("penstock.cli.workers_command", "workers", "The workers of the fleet: list, show, spawn, end, logs."),
+    "hives": ("penstock.cli.hives_command", "hives", "The machines of the fleet: list, add over SSH, remove."),
+    "models": ("penstock.cli.models_command", "models", "The models of this machine: list, add, pull, check, remove."),
     "doctor": ("penstock.cli.doctor_command", "doctor", "What is missing or unsafe, each with its fix."),
     "demo": ("penstock.cli.demo_command", "demo", "Run the bundled example, for real, with scripted agents."),
     "completion": ("penstock.cli.completion_command", "completion", "Print shell completion for bash, zsh or fish."),
 }
+
+
+class Failing(click.ClickException):
+    """Ends the command with an exit code of its own: 6 refused, 7 unavailable."""
+
+    def __init__(self, message: str, exit_code: int, fix: str = "") -> None:
+        super().__init__(message + (f"\n    fix: {fix}" if fix else ""))
+        self.code = exit_code
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """On stderr."""
+        click.echo(f"error: {self.message}", file=file, err=True)
 
 
 class LazyGroup(click.Group):
@@ -72,7 +92,8 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 everything done, 1 some tickets failed or canceled, 2 usage or configuration, "
-    "3 stopped by budget or operator, 4 integrity, 5 wedged, 130 interrupted.",
+    "3 stopped by budget or operator, 4 integrity, 5 wedged, 6 refused by the fleet, 7 nobody there can serve it, "
+    "130 interrupted.",
 )
 @click.version_option(__version__, prog_name="penstock")
 @click.option("-C", "directory", metavar="DIR", type=click.Path(file_okay=False), help="Run as if started in DIR.")
@@ -95,7 +116,7 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        sys.exit(error.code if isinstance(error, Failing) else 2)
     except BadInput as error:
         for problem in error.problems:
             click.echo(f"error: {problem}", err=True)

@@ -1,0 +1,172 @@
+"""The programs of the fleet, with what they are given: tokens, homes, adapters. Called by the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from msgspec.structs import replace
+
+from penstock.adapters import keeper
+from penstock.core.fleet.names import is_hive
+from penstock.core.fleet.policy import HivePolicy, QueenPolicy
+from penstock.fleet.catalogue.catalogue import Catalogue
+from penstock.fleet.choices import choose
+from penstock.fleet.processes import name_process, tie_to_parent
+from penstock.ports import BadInput, Problem
+
+KEEPER = (sys.executable, "-I", "-S", os.path.abspath(keeper.__file__), "{parent}", "--")
+WORKER = (sys.executable, "-m", "penstock.cli", "worker")
+
+
+def serve_queen(
+    *,
+    host: str,
+    port: int,
+    queue_max: int | None,
+    home: str | None,
+    token_file: str | None,
+    with_parent: bool,
+    owner_fd: int,
+    verbose: bool,
+) -> int:
+    """Until it was told to end. Raises `BadInput`."""
+    from penstock.adapters.hives_sqlite import SqliteHives
+    from penstock.fleet.queen.program import QueenOptions, run_queen
+
+    chosen = choose(os.environ, home=home, token_file=token_file)
+    policy = QueenPolicy() if queue_max is None else QueenPolicy(queue_per_model_max=queue_max)
+    tie(with_parent, owner_fd)
+    options = QueenOptions(host=host, port=port, token=chosen.token(os.environ), policy=policy, verbose=verbose)
+    name_process("penstock queen")
+    return run_queen(options, SqliteHives(Path(chosen.home) / "registry.db"))
+
+
+def serve_hive(
+    *,
+    name: str | None,
+    queen: str | None,
+    host: str,
+    port: int,
+    advertise: str,
+    ports: tuple[int, int],
+    workers_max: int | None,
+    idle_s: int | None,
+    load_s: int | None,
+    home: str | None,
+    token_file: str | None,
+    started_by: str,
+    with_parent: bool,
+    owner_fd: int,
+    verbose: bool,
+) -> int:
+    """Until it was told to end. `queen`: `none` for a hive alone. Raises `BadInput`, `FleetError`, `Unreachable`."""
+    from penstock.fleet.hive.options import HiveOptions
+    from penstock.fleet.hive.program import run_hive
+
+    is_alone = queen == "none"
+    chosen = choose(os.environ, queen=None if is_alone else queen, home=home, token_file=token_file)
+    options = HiveOptions(
+        name=hive_name(name),
+        home=Path(chosen.home),
+        models=Catalogue(Path(chosen.home), say).models,
+        host=host,
+        port=port,
+        url=advertised(advertise, port),
+        queen="" if is_alone else chosen.queen,
+        token=chosen.token(os.environ),
+        policy=hive_policy(ports, workers_max, idle_s, load_s),
+        keeper=KEEPER,
+        cold=WORKER,
+        parent_pid=os.getppid() if with_parent else 0,
+        started_by=started_by,
+        is_verbose=verbose,
+    )
+    tie(False, owner_fd)
+    return run_hive(options)
+
+
+def serve_worker(
+    *,
+    model: str,
+    host: str,
+    port: int,
+    worker_id: str | None,
+    hive_url: str,
+    home: str | None,
+    token_file: str | None,
+    with_parent: bool,
+    owner_fd: int,
+) -> int:
+    """Until it was told to end. Raises `BadInput`."""
+    from penstock.fleet.worker.program import main_by_hand
+
+    chosen = choose(os.environ, home=home, token_file=token_file)
+    found = Catalogue(Path(chosen.home), say).find(model)
+    if found is None:
+        refuse("--model", "no model is called so", "see `penstock models list`, and `penstock models add`")
+    tie(False, owner_fd)
+    return main_by_hand(
+        found,
+        worker_id=worker_id or f"w-{secrets.token_hex(4)}",
+        host=host,
+        port=port,
+        hive_url=hive_url,
+        nonce=os.environ.get("PENSTOCK_WORKER_NONCE", ""),
+        token=chosen.token(os.environ),
+        parent_pid=os.getppid() if with_parent else 0,
+    )
+
+
+def tie(with_parent: bool, owner_fd: int) -> None:
+    """End with the parent, and with whoever holds the other end of the pipe."""
+    if with_parent or owner_fd >= 0:
+        tie_to_parent(os.getppid() if with_parent else 0, owner_fd)
+
+
+def hive_name(written: str | None) -> str:
+    """The name that was given, else the machine's own, as a DNS label. Raises `BadInput`."""
+    if written is None:
+        label = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().partition(".")[0].lower())[:63].strip("-")
+        return label or "hive"
+    if not is_hive(written):
+        refuse("--name", "is no name of a hive", "a-z, 0-9 and - inside, at most 63")
+    return written
+
+
+def hive_policy(ports: tuple[int, int], workers_max: int | None, idle_s: int | None, load_s: int | None) -> HivePolicy:
+    """The limits that were given, the others as they are."""
+    given: dict[str, int] = {"port_first": ports[0], "port_last": ports[1]}
+    if workers_max is not None:
+        given["workers_max"] = workers_max
+    if idle_s is not None:
+        given["idle_ms_max"] = idle_s * 1_000
+    if load_s is not None:
+        given["load_ms_max"] = load_s * 1_000
+    return replace(HivePolicy(), **given)
+
+
+def advertised(host: str, port: int) -> str:
+    """The URL to tell others; empty: where it listens. Raises `BadInput`."""
+    if not host:
+        return ""
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", host, re.ASCII):
+        refuse("--advertise", "is no name and no address of a machine", "as in 10.0.0.6, or gpu.example.org")
+    if not port:
+        refuse("--advertise", "needs a port that is known", "choose one with --port")
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def say(line: str) -> None:
+    """Something that a person should know."""
+    sys.stderr.write(line + "\n")
+
+
+def refuse(flag: str, message: str, fix: str) -> NoReturn:
+    """What the user wrote cannot be."""
+    raise BadInput([Problem(file=flag, line=0, field="", message=message, fix=fix)])
