@@ -139,6 +139,7 @@ def test_a_project_within_another_is_run_by_itself_alone(tmp_path: Path) -> None
         "app.py": "def one():\n    return 1\n",
         "tests/test_app.py": "import app\n\n\ndef test_one():\n    assert app.one() == 1\n",
         **inner,
+        "frontend/tests/test_views.py": "import app\n\n\ndef test_view():\n    assert app.one() == 1\n",
         "package.json": '{"type": "module", "scripts": {"test": "node --test"}}',
         "test/one.test.js": "import test from 'node:test'\ntest('one', () => {})\n",
         **NODE,
@@ -146,11 +147,11 @@ def test_a_project_within_another_is_run_by_itself_alone(tmp_path: Path) -> None
 
     async def story() -> None:
         gate = await open_monorepo(tmp_path, files)
-        assert "5 green tests" in (await gate.call("enter_refactor")).text
+        assert "6 green tests" in (await gate.call("enter_refactor")).text
         assert spawns(gate, "baseline") == ["node ", "pytest ", "node frontend", "pytest plugin"]
         told = [record.event for record in gate.session.world.log.read()]
         counts = [event.tests for event in told if isinstance(event, e.SpawnEnded)]
-        assert counts == [1, 1, 1, 2]
+        assert counts == [1, 2, 1, 2]
         await gate.close()
 
     run(story())

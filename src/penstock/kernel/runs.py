@@ -339,7 +339,9 @@ def _fits(project: Project | None, test: TestId) -> Project | None:
 
 
 def _is_inside(other: Project, project: Project) -> bool:
-    return other.directory != project.directory and is_below(other.directory, project.directory)
+    """Whether all that `other` has is below `project`, and would be taken for its own."""
+    is_other = other.directory != project.directory and other.runner == project.runner
+    return is_other and is_below(other.directory, project.directory)
 
 
 def _flaky(run: e.TestRun) -> e.TestRun:

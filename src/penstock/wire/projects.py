@@ -8,7 +8,9 @@ where nothing above it does. Files are read anew each time: a project may come a
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import posixpath
 import tomllib
 from collections.abc import Callable, Iterable
@@ -39,7 +41,7 @@ class Projects:
     """The projects of the tree at `top`."""
 
     def __init__(self, top: Path, policy: RedGreenPolicy) -> None:
-        self._top, self._policy = top, policy
+        self._top, self._policy = str(top), policy
         self._keyed = {name: line for name, line in policy.test_commands.items() if name in RUNNERS}
         self._globs = [(glob, line) for glob, line in policy.test_commands.items() if glob not in RUNNERS]
 
@@ -115,7 +117,7 @@ class Projects:
             script = split(str(package.get("scripts", {}).get("test", "")))
         except (ValueError, AttributeError, TypeError):
             return None
-        is_configured = {name: any(self._directory(directory).glob(f"{name}.config.*")) for name in SCRIPT_TOOLS}
+        is_configured = {name: any(Path(self._top, directory).glob(f"{name}.config.*")) for name in SCRIPT_TOOLS}
         named = next((name for name in SCRIPT_TOOLS if name in known or is_configured[name]), None)
         said = runner_in(script)
         return said if said in KINDS else named
@@ -154,14 +156,15 @@ class Projects:
         return any(section in self._read(directory, name) for name, section in PYTEST_SECTIONS)
 
     def _has(self, *names: str) -> Says:
-        return lambda directory: any((self._directory(directory) / name).is_file() for name in names)
+        return lambda directory: any(os.path.isfile(self._place_of(directory, name)) for name in names)
 
     def _read(self, directory: str, name: str) -> bytes:
+        place = self._place_of(directory, name)
         try:
-            with open(self._directory(directory) / name, "rb") as file:
+            with open(place, "rb") if os.path.isfile(place) else io.BytesIO() as file:
                 return file.read(BYTES_MAX)
         except OSError:
             return b""
 
-    def _directory(self, directory: str) -> Path:
-        return self._top / directory
+    def _place_of(self, directory: str, name: str) -> str:
+        return f"{self._top}/{directory}/{name}"

@@ -119,8 +119,12 @@ class Server:
 
     def _look(self) -> list[Any]:
         """What a fork inherits, as far as files tell."""
-        directories = dict.fromkeys((self._tree.root, self._tree.project))
-        named = [(each, name) for each in directories for name in sorted(os.listdir(each)) if SETTINGS.fullmatch(name)]
+        named = [
+            (each, name)
+            for each in self._tree.directories()
+            for name in sorted(os.listdir(each))
+            if SETTINGS.fullmatch(name)
+        ]
         places = [os.path.join(each, name) for each, name in named]
         user = site.getusersitepackages() if site.ENABLE_USER_SITE else ""
         installed = [*site.getsitepackages(), user, sys.executable, os.path.join(sys.prefix, "pyvenv.cfg")]

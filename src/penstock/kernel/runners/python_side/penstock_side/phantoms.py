@@ -270,7 +270,7 @@ def _plain(name: str) -> str:
 def _declared(tree: Tree) -> frozenset[str]:
     """Words of the files that declare dependencies: a missing module of such a name is not installed, not unwritten."""
     words: set[str] = set()
-    for root in dict.fromkeys((tree.root, tree.project)):
+    for root in tree.directories():
         for name in [*DECLARATIONS, *(n for n in os.listdir(root) if n.startswith("requirements"))]:
             path = os.path.join(root, name)
             if os.path.isfile(path):

@@ -69,6 +69,13 @@ class Tree:
             return ""
         return unicodedata.normalize("NFC", clean("/".join(parts)))
 
+    def directories(self) -> list[str]:
+        """Of the project, and those above it up to the root."""
+        found = [self.project]
+        while found[-1] != self.root and found[-1].startswith(self._prefix):
+            found.append(os.path.dirname(found[-1]))
+        return found
+
     def file_of(self, module: ModuleType | None) -> str:
         """Relative path of a module of the tree."""
         path = getattr(module, "__file__", None)
