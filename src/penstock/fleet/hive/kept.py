@@ -40,13 +40,13 @@ class KeptWorker(Frozen):
     loaded_ms: int
     ended_ms: int
     busy: int
-    tokens_total: int
     pid: int
     exit_code: int | None
     code: str
     message: str
     told: tuple[str, ...]
     held: Held | None
+    tokens_total: int = 0
 
 
 class KeptRestarts(Frozen):

@@ -25,7 +25,7 @@ from penstock.fleet.orders import WorkerOrder
 
 WARM_S_MAX = 10.0
 """From the start of the template to its first word."""
-FORK_S_MAX = 5.0
+FORK_S_MAX = 3.0
 RETRY_S = 1.0
 TEMPLATE = "penstock.fleet.hive.template"
 
@@ -146,8 +146,7 @@ class Template:
         self._is_closed = True
         if self._again is not None:
             self._again.cancel()
-        if self._process is not None:
-            self._process.send(signal.SIGKILL)
+        self._kill()
         self._drop("the hive ends")
 
     async def fork(self, order: WorkerOrder, descriptors: list[int]) -> tuple[int, int]:
@@ -162,12 +161,17 @@ class Template:
             assert len(data) < ORDER_BYTES_MAX
             socket.send_fds(self._control, [data], descriptors)
             pid, pidfd = await asyncio.wait_for(asked, FORK_S_MAX)
-        except (BlockingIOError, BrokenPipeError, ConnectionError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
+            self._kill()
             raise NoTemplate(f"the template does not fork: {error!r}") from None
         finally:
             self._asked.pop(order.worker_id, None)
         self._unclaimed.discard(pid)
         return pid, pidfd
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.send(signal.SIGKILL)
 
     def hear(self) -> None:
         """Take every message that is there."""
