@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -12,6 +11,8 @@ import msgspec
 
 from penstock import __version__
 from penstock.fleet.errors import heard
+from penstock.fleet.leaving import gone as gone
+from penstock.fleet.leaving import unless_gone as unless_gone
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
@@ -113,27 +114,3 @@ def _read(response: httpx2.Response, kind: type[Answer]) -> Answer:
 
 def _said(error: httpx2.HTTPError) -> str:
     return str(error) or type(error).__name__
-
-
-async def gone(receive: object) -> None:
-    """Return when the client has left. `receive`: of ASGI, after the body was read."""
-    while True:
-        message = await receive()  # type: ignore[operator]
-        if message["type"] == "http.disconnect":
-            return
-
-
-async def unless_gone(work: asyncio.Task[None], receive: object) -> bool:
-    """Await `work`, unless the client leaves before: then it is cancelled. True: it came to its end."""
-    leaving = asyncio.ensure_future(gone(receive))
-    try:
-        await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            await work
-            return True
-        return False
-    finally:
-        for task in (work, leaving):
-            if not task.done():
-                task.cancel()
-        await asyncio.gather(work, leaving, return_exceptions=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from penstock.fleet.calling import unless_gone
 from penstock.fleet.errors import FleetError
+from penstock.fleet.leaving import unless_gone
 from penstock.fleet.routes import Call
 from penstock.fleet.schema import End, InferenceRequest, Metrics, Started, Token
 from penstock.fleet.sse import CONTENT_TYPE, DONE, HEADERS, Event, written

@@ -22,8 +22,8 @@ from penstock.core.fleet.life import SERVING, WorkerState
 from penstock.core.fleet.names import is_request
 from penstock.fleet.app import App
 from penstock.fleet.bodies import refuse
-from penstock.fleet.calling import unless_gone
 from penstock.fleet.errors import FleetError
+from penstock.fleet.leaving import unless_gone
 from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.orders import WorkerOrder
