@@ -133,9 +133,9 @@ PLANTED = (
         "rg-made-once",
         "a file that was made for a red may not be changed for it any more",
         "core/redgreen/gate.py",
-        "is_made = life.claim is not None and path in life.claim.targets",
-        "is_made = False",
-        (f"{GATE}test_a_file_that_was_made_for_a_red_may_be_changed_for_it",),
+        "is_open = any(edit.path == path for edit in life.open_edits)",
+        "is_open = False",
+        (f"{GATE}test_a_file_that_was_made_for_a_red_may_be_changed_for_it_until_it_is_green",),
     ),
     Planted(
         "rg-awaited",

@@ -340,7 +340,7 @@ def test_a_file_that_is_announced_may_be_made_for_the_only_red_test() -> None:
     assert made(history, "app/new.py", announced=True) != "allowed:red", "which of the two is meant?"
 
 
-def test_a_file_that_was_made_for_a_red_may_be_changed_for_it() -> None:
+def test_a_file_that_was_made_for_a_red_may_be_changed_for_it_until_it_is_green() -> None:
     history = History()
     red(history)
     assert made(history, "app/new.py", announced=True, is_there=True) == "claim_unrelated"
@@ -348,7 +348,13 @@ def test_a_file_that_was_made_for_a_red_may_be_changed_for_it() -> None:
     assert made(history, "app/new.py", announced=True, is_there=True) == "allowed:red"
     assert made(history, "app/new.py", announced=False, is_there=True) == "claim_unrelated"
     red(history)
-    assert made(history, "app/new.py", announced=True, is_there=True) == "claim_unrelated", "that red knew better"
+    assert made(history, "app/new.py", announced=True, is_there=True) == "allowed:red"
+    history.closing()
+    history.flushed(a="green")
+    history.add(e.PairJudged(test=A, red=1, green=2, tried=0))
+    history.closed()
+    red(history)
+    assert made(history, "app/new.py", announced=True, is_there=True) == "claim_unrelated"
 
 
 def test_the_red_of_a_test_that_is_gone_stands_in_nobodys_way() -> None:

@@ -198,10 +198,10 @@ def basis_of(life: TestLife, path: str) -> e.Basis | None:
 
 
 def _basis(ask: EditAsk, life: TestLife, path: str) -> e.Basis | None:
-    """As `_seen_basis`; and what is announced is awaited, where it does not exist yet or was made for that red."""
+    """As `_seen_basis`; and what is announced is awaited, where it is new or was edited for that test: it is mended."""
     is_new_code = path in ask.importers and path.endswith(CODE)
-    is_made = life.claim is not None and path in life.claim.targets
-    awaited: e.Basis | None = "awaited" if ask.announced and (is_new_code or is_made) else None
+    is_open = any(edit.path == path for edit in life.open_edits)
+    awaited: e.Basis | None = "awaited" if ask.announced and (is_new_code or is_open) else None
     return _seen_basis(ask, life, path) or awaited
 
 
