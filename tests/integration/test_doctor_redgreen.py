@@ -92,6 +92,25 @@ def test_runners_and_programs_that_are_missing(top: Path) -> None:
     assert list(doctor.runners_there(top, ())) == []
 
 
+def test_each_project_of_a_repository_is_named_with_its_place(top: Path) -> None:
+    section = "[tool.pytest.ini_options]\n"
+    own = {f"services/{name}/pyproject.toml": section for name in "ab"}
+    tests = {f"services/{name}/tests/test_it.py": "def test_it():\n    pass\n" for name in "ab"}
+    write(top, {**own, **tests, "web/package.json": '{"devDependencies": {"vitest": "4"}}', "web/a.test.js": ""})
+    policy = RedGreenPolicy(test_commands={"services/a/**": "tools/python -m pytest"})
+    assert runners_told(top, policy)[:4] == [
+        "ok: test runners: pytest in services/a, pytest in services/b, vitest in web",
+        "warn: pytest in services/a: tools/python is missing, so its tests cannot be run",
+        "  fix: install it, or mend [redgreen.test_command_for] pytest",
+        "warn: vitest in web: node_modules/vitest is missing, so its tests cannot be run",
+    ]
+    write(top, {"services/tools/python": "#!/bin/sh\n"})
+    (top / "services/tools/python").chmod(0o755)
+    assert not [line for line in runners_told(top, policy) if "tools/python" in line]
+    (top / "web/a.test.js").unlink()
+    assert bears(top) == ["ok: red-green: strict can be borne: 1 test collected in 1 file of 2"]
+
+
 # --- strict mode ----------------------------------------------------------------------------------------------------
 
 

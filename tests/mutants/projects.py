@@ -115,6 +115,14 @@ PLANTED = (
         (f"{TOGETHER}test_a_project_within_another_is_not_so_much_as_loaded",),
     ),
     Planted(
+        "spared-too-much",
+        "a run of everything leaves out tests that lie below a project of another language",
+        "kernel/runs.py",
+        " and other.runner == project.runner\n",
+        "\n",
+        (f"{TOGETHER}test_a_project_within_another_is_run_by_itself_alone",),
+    ),
+    Planted(
         "no-own-place",
         "a refusal names a test file at the root",
         "kernel/session.py",

@@ -37,6 +37,9 @@ EVENTS: dict[str, e.RedGreenEvent] = {
     "pytest ran the whole suite, 2 tests, warm, in 80 ms (flush)": e.SpawnEnded(
         runner="pytest", purpose="flush", tests=2, whole=True, is_warm=True, duration_ms=80
     ),
+    "pytest in services/a ran 1 test, cold, in 0 ms (ask)": e.SpawnEnded(
+        runner="pytest", purpose="ask", tests=1, project="services/a"
+    ),
     "pytest ran 1 test, cold, in 0 ms (trial, without app/a.py): slow": e.SpawnEnded(
         runner="pytest", purpose="trial", tests=1, note="slow", without=(e.FileEdit(edit=4, path="app/a.py"),)
     ),
