@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 END_S = 60
@@ -71,3 +74,70 @@ def running(home: Path, *words: str, stderr: Path | None = None, **more: str) ->
                     process.kill()
     finally:
         process.wait(END_S)
+
+
+# --- a fleet of real processes --------------------------------------------------------------------------------------
+
+PATIENCE_S = 30.0
+LOOK_S = 0.02
+
+
+@dataclass(frozen=True)
+class Program:
+    """A queen or a hive that serves."""
+
+    process: subprocess.Popen[str]
+    line: str
+
+    @property
+    def url(self) -> str:
+        return self.line.split()[-1]
+
+
+@contextmanager
+def program(home: Path, *words: str, **more: str) -> Iterator[Program]:
+    """Start one, and wait until it can be reached."""
+    said = home / f"{words[0]}.stderr"
+    with running(home, *words, stderr=said, **more) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert " at http://" in line, said.read_text()
+        yield Program(process, line.strip())
+        process.send_signal(SIGTERM)
+        assert process.wait(PATIENCE_S) == 0, said.read_text()
+
+
+def add_model(home: Path, name: str, script: str) -> Path:
+    """A scripted model in the catalogue of `home`; its script."""
+    path = home / f"{name}.yaml"
+    path.write_text(script)
+    added = penstock(home, "models", "add", name, "--path", str(path))
+    assert added.exit_code == 0, added.err
+    return path
+
+
+def until(holds: Callable[[], Any]) -> Any:
+    """What it gives, as soon as that is something."""
+    deadline = time.monotonic() + PATIENCE_S
+    waiting = threading.Event()
+    while not (found := holds()):
+        assert time.monotonic() < deadline, "never came to be"
+        waiting.wait(LOOK_S)
+    return found
+
+
+def left_in(home: Path) -> list[str]:
+    """Processes that work in `home`; nobody else does."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "cwd") == str(home) and (process / "cmdline").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return found
+
+
+def traceless(home: Path) -> None:
+    """Nothing of it is left, or will be in a moment."""
+    until(lambda: not left_in(home))
