@@ -222,17 +222,20 @@ async def worker(
     answers: Sequence[int] = (),
     state: str = "idle",
     send_buffer_bytes: int = 0,
+    model: Model | None = None,
+    keeper: Sequence[str] = (),
 ) -> AsyncIterator[Running]:
     """A worker that has told its hive that it is `state` (empty: nothing is awaited). Leaves nothing behind."""
     folder.mkdir(exist_ok=True)
     fifos = {name: _fifo(folder / name) for name in ("LOAD", "GO") if name in script}
     if script:
         (folder / "script.yaml").write_text(script)
-    model = Model(name="tiny", backend="scripted", path=str(folder / "script.yaml") if script else "", slots=slots)
+    scripted = Model(name="tiny", backend="scripted", path=str(folder / "script.yaml") if script else "", slots=slots)
     async with hive_ear(*answers) as ear:
         order = WorkerOrder(
             worker_id="w-1",
-            model=model,
+            model=model or scripted,
+            keeper=tuple(keeper),
             listen_fd=-1,
             hive_url=ear.url,
             nonce="n-1",

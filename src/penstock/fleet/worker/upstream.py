@@ -50,8 +50,10 @@ COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 class UpstreamEngine:
     """Also what every engine is that relays: `_start`, `_health` and `_pulse` are what they differ in."""
 
-    def __init__(self, order: WorkerOrder, env: Mapping[str, str] | None = None) -> None:
-        self._order, self._model = order, order.model
+    def __init__(
+        self, order: WorkerOrder, env: Mapping[str, str] | None = None, remote_s_max: float = REMOTE_S_MAX
+    ) -> None:
+        self._order, self._model, self._remote_s_max = order, order.model, remote_s_max
         self._env = os.environ if env is None else env
         self._child: Child | None = None
         self._client: httpx2.AsyncClient | None = None
@@ -130,7 +132,7 @@ class UpstreamEngine:
 
     async def _ask(self, tell: Tell) -> None:
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + (CHILD_S_MAX if self._child is not None else REMOTE_S_MAX)
+        give_up = loop.time() + (CHILD_S_MAX if self._child is not None else self._remote_s_max)
         seen, every = 0, POLL_EVERY_S
         while not await self._answers():
             if loop.time() > give_up:
