@@ -25,7 +25,8 @@ def document(title: str, endpoints: Sequence[Endpoint], *, needs_token: bool) ->
     refs = dict(zip(unique, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, refs, needs_token)
+        path = endpoint.path.replace(":path}", "}")
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, refs, needs_token)
     told: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": __version__},

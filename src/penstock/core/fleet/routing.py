@@ -22,6 +22,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import msgspec
 
@@ -44,6 +45,7 @@ from penstock.core.fleet.policy import QueenPolicy
 MEAN_WEIGHT = 0.2
 """Of the newest service time in the running mean."""
 COMING = ("starting", "loading")
+Phase = Literal["queued", "spawning", "loading"]
 ROOM_CODES = ("WORKERS_EXHAUSTED", "PORTS_EXHAUSTED", "DRAINING")
 """A hive that answers a spawn so has no room just now: who waits goes on waiting."""
 
@@ -194,7 +196,7 @@ class Routing:
             w.told.state in COMING for w in self._workers(model)
         )
 
-    def phase(self, model: str) -> str:
+    def phase(self, model: str) -> Phase:
         """What who waits for the model waits for."""
         states = {worker.told.state for worker in self._workers(model)}
         if "loading" in states and not states & SERVING:

@@ -1,0 +1,500 @@
+"""A real queen, real sockets, and hives and workers that do what a test says: byte by byte, when it says so.
+
+The hives and workers here are servers in the process of the test, so that a test decides what they answer and when
+they break; those that are real processes have their own tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+
+from penstock.core.fleet.life import WorkerState
+from penstock.core.fleet.parties import Device, Offer
+from penstock.core.fleet.policy import QueenPolicy
+from penstock.fleet.queen.program import QueenOptions
+from penstock.fleet.schema import API_VERSION, HiveReport, WorkerInfo
+from penstock.fleet.sse import Reader, Said
+
+WAIT_S_MAX = 20.0
+GIB = 2**30
+Found = TypeVar("Found")
+
+
+# --- a queen --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class QueenProcess:
+    url: str
+    process: asyncio.subprocess.Process
+    client: httpx2.AsyncClient
+    log: list[str] = field(default_factory=list)
+
+    async def metrics(self) -> dict[str, float]:
+        text = (await self.client.get("/metrics")).text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    def told(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(line) for line in self.log]
+
+    async def until_told(self, event: str) -> dict[str, Any]:
+        """The first line of its log of that event."""
+        return await until(lambda: next((line for line in self.told() if line["event"] == event), None))
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), WAIT_S_MAX)
+
+
+@asynccontextmanager
+async def queen(
+    policy: QueenPolicy | None = None, registry: Path | None = None, token: str = "", port: int = 0
+) -> AsyncIterator[QueenProcess]:
+    options = QueenOptions(port=port, token=token, policy=policy or QueenPolicy())
+    argv = [sys.executable, "-m", "tests.fleet.queen_main", msgspec.json.encode(options).decode()]
+    process = await asyncio.create_subprocess_exec(
+        *argv, *([str(registry)] if registry else []), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    log: list[str] = []
+    logging = asyncio.ensure_future(_collect(process, log))
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), WAIT_S_MAX)
+        assert line.startswith(b"queen at http://"), (line, log)
+        url = line.decode().split()[-1]
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=WAIT_S_MAX) as client:
+            yield QueenProcess(url, process, client, log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await logging
+
+
+async def _collect(process: asyncio.subprocess.Process, log: list[str]) -> None:
+    assert process.stderr is not None
+    async for line in process.stderr:
+        log.append(line.decode().rstrip())
+
+
+# --- servers of the test's own --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Heard:
+    """A request that came, and what is answered to it."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    writer: asyncio.StreamWriter
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """The other side closed the connection."""
+
+    @property
+    def id(self) -> str:
+        return self.headers.get("x-request-id", "")
+
+    async def begin(self, status: int = 200, kind: str = "text/event-stream") -> None:
+        self.writer.write(f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        await self.writer.drain()
+
+    async def put(self, *pieces: bytes) -> None:
+        """Each as a chunk of its own."""
+        for piece in pieces:
+            self.writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await self.writer.drain()
+
+    async def end(self) -> None:
+        self.writer.write(b"0\r\n\r\n")
+        await self.writer.drain()
+
+    async def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        told = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{told}content-length: {len(body)}\r\n\r\n"
+        self.writer.write(head.encode() + body)
+        await self.writer.drain()
+
+    async def fail(self, status: int, code: str, **headers: str) -> None:
+        await self.answer(status, msgspec.json.encode({"error": {"code": code, "message": code}}), **headers)
+
+    def crash(self) -> None:
+        self.writer.transport.abort()
+
+
+Behaviour = Callable[[Heard], Awaitable[None]]
+
+
+class Listening:
+    """A server; `behave` answers each request."""
+
+    def __init__(self, behave: Behaviour) -> None:
+        self.behave = behave
+        self.heard: list[Heard] = []
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def open(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def close(self) -> None:
+        """As a process that is killed: no connection is left, and none is accepted."""
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        self._writers.add(writer)
+        try:
+            while (heard := await _read(reader, writer)) is not None:
+                self.heard.append(heard)
+                await self._answer(heard, reader)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            self._serving.discard(task)
+            writer.close()
+
+    async def _answer(self, heard: Heard, reader: asyncio.StreamReader) -> None:
+        answering = asyncio.ensure_future(self.behave(heard))
+        leaving = asyncio.ensure_future(_until_closed(reader))
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done() and leaving.result():
+                heard.left.set()
+                raise ConnectionError
+            await answering
+        finally:
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+    async def next(self, path: str = "/v1/inference", method: str = "POST", after: int = 0) -> Heard:
+        """The request number `after` of these."""
+        found = await until(lambda: [h for h in self.heard if h.path.startswith(path) and h.method == method][after:])
+        return found[0]
+
+
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Heard | None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    first, *lines = head.decode().rstrip().split("\r\n")
+    method, path, _ = first.split(" ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Heard(method, path, headers, body, writer)
+
+
+async def _until_closed(reader: asyncio.StreamReader) -> bool:
+    """True at the end of the stream; False where the next request has begun to come."""
+    while not reader.at_eof():
+        if reader._buffer:  # type: ignore[attr-defined]
+            return False
+        await reader._wait_for_data("test")  # type: ignore[attr-defined]
+    return True
+
+
+# --- workers and hives ----------------------------------------------------------------------------------------------
+
+
+def token(number: int, text: str = "x") -> bytes:
+    return b"event: token\ndata: " + msgspec.json.encode({"t": text, "i": number}) + b"\n\n"
+
+
+STARTED = b'event: started\ndata: {"request_id":"of the worker"}\n\n'
+END = b'event: end\ndata: {"tokens_out":1,"stop_reason":"stop","ms":1}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+async def one_token(heard: Heard) -> None:
+    """What a worker does that a test has no other wish for."""
+    if heard.method == "DELETE":
+        await heard.answer(204)
+        return
+    await heard.begin()
+    await heard.put(STARTED, token(0), END, DONE)
+    await heard.end()
+
+
+@dataclass
+class TestWorker:
+    __test__ = False
+
+    id: str
+    server: Listening
+    model: str = "tiny"
+    state: WorkerState = "idle"
+    slots: int = 1
+    memory: int = 0
+    code: str = ""
+    message: str = ""
+
+    def info(self) -> WorkerInfo:
+        return WorkerInfo(
+            worker_id=self.id,
+            url=self.server.url,
+            state=self.state,
+            model=self.model,
+            backend="scripted",
+            device="cpu",
+            slots=self.slots,
+            busy=0,
+            pid=1,
+            memory_bytes=self.memory,
+            code=self.code,
+            message=self.message,
+        )
+
+
+class TestHive:
+    """Reports when it is told to, and at every spawn and end."""
+
+    __test__ = False
+
+    def __init__(self, queen_url: str, name: str, offers: tuple[Offer, ...], token: str = "") -> None:
+        self.queen_url, self.name, self.offers, self._token = queen_url, name, offers, token
+        self.instance, self.epoch, self.number = f"{name}-1", 0, 0
+        self.workers: dict[str, TestWorker] = {}
+        self.devices = (Device(name="cpu", memory_total=GIB, memory_free=GIB),)
+        self.behave: Behaviour = one_token
+        """Of workers that are spawned."""
+        self.spawn_state: WorkerState = "idle"
+        self.spawns: list[str] = []
+        self.ended: list[str] = []
+        self.refuses: tuple[int, str] | None = None
+        self.state: Any = "ready"
+        self.api_version = API_VERSION
+        self.server = Listening(self._answer)
+        self._heart: asyncio.Task[None] | None = None
+        self._made = 0
+
+    async def open(self) -> None:
+        await self.server.open()
+
+    async def close(self) -> None:
+        await self.stop_heart()
+        await self.server.close()
+        for worker in self.workers.values():
+            await worker.server.close()
+
+    def report(self) -> HiveReport:
+        return HiveReport(
+            name=self.name,
+            url=self.server.url,
+            instance=self.instance,
+            epoch=self.epoch,
+            number=self.number,
+            version="0",
+            api_version=self.api_version,
+            state=self.state,
+            devices=self.devices,
+            offers=self.offers,
+            workers=tuple(worker.info() for worker in self.workers.values()),
+            workers_max=8,
+        )
+
+    async def send(self) -> httpx2.Response:
+        self.number += 1
+        headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+        async with httpx2.AsyncClient(timeout=WAIT_S_MAX) as client:
+            body = msgspec.json.encode(self.report())
+            return await client.post(f"{self.queen_url}/v1/hives", content=body, headers=headers)
+
+    async def join(self) -> TestHive:
+        answer = await self.send()
+        assert answer.status_code == 200, answer.text
+        self.epoch = answer.json()["epoch"]
+        if self._heart is None:
+            self._heart = asyncio.ensure_future(self._beat())
+        return self
+
+    async def stop_heart(self) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+            self._heart = None
+
+    async def _beat(self) -> None:
+        """One report a second, so that it does not become stale."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), 1.0)
+            with suppress(httpx2.HTTPError):
+                await self.send()
+
+    async def add(self, behave: Behaviour = one_token, **fields: Any) -> TestWorker:
+        """A worker, from the next report on."""
+        self._made += 1
+        worker = TestWorker(f"{self.name}-w{self._made}", Listening(behave), **fields)
+        await worker.server.open()
+        self.workers[worker.id] = worker
+        return worker
+
+    async def kill(self, worker: TestWorker) -> None:
+        del self.workers[worker.id]
+        await worker.server.close()
+
+    async def _answer(self, heard: Heard) -> None:
+        match heard.method, heard.path:
+            case "GET", "/v1/health":
+                health = {"status": "ok", "state": "ready", "version": "0", "api_version": API_VERSION}
+                await heard.answer(200, msgspec.json.encode(health))
+            case "GET", "/v1/report":
+                await heard.answer(200, msgspec.json.encode(self.report()))
+            case "POST", "/v1/workers/spawn":
+                await self._spawn(heard)
+            case _:
+                await self._end(heard)
+
+    async def _spawn(self, heard: Heard) -> None:
+        model = msgspec.json.decode(heard.body)["model"]
+        self.spawns.append(model)
+        if self.refuses is not None:
+            await heard.fail(*self.refuses)
+            return
+        offer = next(offer for offer in self.offers if offer.name == model)
+        worker = await self.add(
+            self.behave, model=model, state=self.spawn_state, slots=offer.slots, memory=offer.memory_bytes
+        )
+        told = {"worker_id": worker.id, "url": worker.server.url, "state": worker.state}
+        await heard.answer(200, msgspec.json.encode(told))
+        await self.send()
+
+    async def _end(self, heard: Heard) -> None:
+        worker = heard.path.rsplit("/", 1)[-1]
+        self.ended.append(worker)
+        await self.kill(self.workers[worker])
+        await heard.answer(204)
+        await self.send()
+
+
+@dataclass
+class World:
+    queen: QueenProcess
+    stack: AsyncExitStack
+
+    @property
+    def client(self) -> httpx2.AsyncClient:
+        return self.queen.client
+
+    async def hive(self, name: str = "east", *offers: Offer, token: str = "") -> TestHive:
+        """One that has not joined yet."""
+        hive = TestHive(self.queen.url, name, offers or (offer(),), token)
+        await hive.open()
+        self.stack.push_async_callback(hive.close)
+        return hive
+
+    async def worker(self, behave: Behaviour = one_token, name: str = "east", **fields: Any) -> TestWorker:
+        """One idle worker of a hive that joins with it."""
+        hive = await self.hive(name, offer(slots=fields.get("slots", 1)))
+        worker = await hive.add(behave, **fields)
+        await hive.join()
+        return worker
+
+    async def infer(self, **fields: Any) -> list[Said]:
+        """The whole stream of a prompt, read to its end."""
+        answer = await self.client.post("/v1/inference", json={"prompt": "p", "model": "tiny"} | fields)
+        assert answer.status_code == 200, answer.text
+        return list(Reader().feed(answer.content))
+
+    @asynccontextmanager
+    async def asking(self, path: str = "/v1/inference", **fields: Any) -> AsyncIterator[Stream]:
+        body = {"prompt": "p", "model": "tiny"} if path == "/v1/inference" else chat(stream=True)
+        async with self.client.stream("POST", path, json=body | fields) as response:
+            yield Stream(response)
+
+    async def quiet(self) -> None:
+        """Nothing waits, and no worker has anything to do."""
+        await until_async(self._is_quiet)
+
+    async def _is_quiet(self) -> bool:
+        found = await self.queen.metrics()
+        depth = sum(value for name, value in found.items() if name.startswith("penstock_queen_queue_depth"))
+        return depth == 0 and found["penstock_queen_requests_in_flight"] == 0
+
+
+class Stream:
+    """An answer, event by event."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.response = response
+        self.raw = b""
+        self._bytes = response.aiter_raw()
+        self._reader = Reader()
+        self._events: list[Said] = []
+
+    async def next(self) -> Said:
+        while not self._events:
+            data = await asyncio.wait_for(anext(self._bytes), WAIT_S_MAX)
+            self.raw += data
+            self._events += self._reader.feed(data)
+        return self._events.pop(0)
+
+    async def until(self, name: str) -> Said:
+        while (said := await self.next()).name != name:
+            pass
+        return said
+
+    async def rest(self) -> list[Said]:
+        async for data in self._bytes:
+            self.raw += data
+            self._events += self._reader.feed(data)
+        return self._events
+
+
+def offer(name: str = "tiny", **fields: Any) -> Offer:
+    return Offer(name=name, backend="scripted", **fields)
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]} | fields
+
+
+@asynccontextmanager
+async def world(
+    policy: QueenPolicy | None = None, registry: Path | None = None, token: str = ""
+) -> AsyncIterator[World]:
+    async with queen(policy, registry, token) as process, AsyncExitStack() as stack:
+        yield World(process, stack)
+
+
+async def until(found: Callable[[], Found | None]) -> Found:
+    """Wait for what is to come."""
+    async with asyncio.timeout(WAIT_S_MAX):
+        while not (value := found()):
+            await _moment()
+        return value
+
+
+async def until_async(found: Callable[[], Awaitable[Any]]) -> Any:
+    """The same, where looking takes its time."""
+    async with asyncio.timeout(WAIT_S_MAX):
+        while not (value := await found()):
+            await _moment()
+        return value
+
+
+async def _moment() -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.Event().wait(), 0.005)
