@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from penstock.fleet.orders import Model
 def main(settings: Path) -> int:
     """`models` is read anew each time, as a catalogue is."""
     told = json.loads(settings.read_text())
+    if told["options"].get("parent_pid"):
+        told["options"]["parent_pid"] = os.getppid()
     options = HiveOptions(
         **told["options"],
         home=settings.parent,

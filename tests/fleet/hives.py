@@ -22,10 +22,14 @@ from typing import Any
 
 import httpx2
 
+from penstock.fleet.sse import Event, Reader, read_event
+
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 20.0
 TRACELESS_S = 1.0
 ECHO = {"name": "echo", "backend": "scripted", "workers_max": 8}
+BETWEEN = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+"""A process that starts the hive, in its place."""
 Fields = dict[str, Any]
 
 
@@ -39,10 +43,12 @@ def scripted(directory: Path, script: str, **fields: Any) -> Fields:
 class HiveProcess:
     """One hive, running."""
 
-    def __init__(self, home: Path, settings: Fields) -> None:
+    def __init__(self, home: Path, settings: Fields, *, is_child: bool = False) -> None:
         self.home = home
         (home / "settings.json").write_text(json.dumps(settings))
         words = [sys.executable, "-m", "tests.fleet.hive_entry", str(home / "settings.json")]
+        if is_child:
+            words = [sys.executable, "-c", BETWEEN, *words]
         env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
         self.process = subprocess.Popen(
             words, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -146,7 +152,12 @@ class HiveProcess:
 
 @contextmanager
 def hive(
-    home: Path, models: list[Fields] | None = None, policy: Fields | None = None, **options: Any
+    home: Path,
+    models: list[Fields] | None = None,
+    policy: Fields | None = None,
+    *,
+    is_child: bool = False,
+    **options: Any,
 ) -> Iterator[HiveProcess]:
     """A hive that is reached; at the end it is told to end, if it has not, and nothing may be left."""
     home.mkdir(parents=True, exist_ok=True)
@@ -157,7 +168,7 @@ def hive(
         "worker_policy": worker_policy,
         "models": models or [ECHO],
     }
-    running = HiveProcess(home, settings)
+    running = HiveProcess(home, settings, is_child=is_child)
     with running.process:
         try:
             running.reached()
@@ -253,3 +264,51 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return [each.result() for each in [pool.submit(call) for call in calls]]
+
+
+class Stream:
+    """A request to a worker, read in the background."""
+
+    def __init__(self, url: str, prompt: str = "go") -> None:
+        self._url, self._prompt = url, prompt
+        self._events: queue.Queue[Event | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        reader = Reader()
+        body = {"prompt": self._prompt}
+        try:
+            with (
+                httpx2.Client(timeout=PATIENCE_S, trust_env=False) as client,
+                client.stream("POST", f"{self._url}/v1/inference", json=body) as answer,
+            ):
+                for data in answer.iter_raw():
+                    for said in reader.feed(data):
+                        if (event := read_event(said)) is not None:
+                            self._events.put(event)
+        except httpx2.HTTPError:
+            pass
+        self._events.put(None)
+
+    def next(self) -> Event | None:
+        """The next event; None where it has ended, or broke off."""
+        return self._events.get(timeout=PATIENCE_S)
+
+    def until(self, kind: type[Event]) -> Event:
+        """The next event of that kind."""
+        while True:
+            event = self.next()
+            assert event is not None, f"no {kind.__name__} came"
+            if isinstance(event, kind):
+                return event
+
+    def rest(self) -> list[Event]:
+        """All that comes still."""
+        return list(iter(self.next, None))
+
+
+def release(fifo: Path) -> None:
+    """Let one who holds there go on."""
+    with open(fifo, "wb", buffering=0) as file:
+        file.write(b".")

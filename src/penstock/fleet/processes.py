@@ -62,6 +62,22 @@ def die_with_parent(parent_pid: int, number: signal.Signals = signal.SIGKILL) ->
         os._exit(ORPHANED)
 
 
+def tied_before_exec(parent_pid: int) -> Callable[[], None]:
+    """What a child calls between its fork and its exec, so that it dies with us before its own code is there.
+
+    All that it needs is looked up now: other threads may hold what a lookup waits for.
+    """
+    prctl, getppid, leave = ctypes.CDLL(None).prctl, os.getppid, os._exit
+    number = int(signal.SIGKILL)
+
+    def tie() -> None:
+        prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+        if getppid() != parent_pid:
+            leave(ORPHANED)
+
+    return tie
+
+
 def tie_to_parent(parent_pid: int, owner_fd: int, ended: Callable[[], object] | None = None) -> None:
     """Live no longer than the owner, and let nothing below live longer. From the main thread, before any child.
 

@@ -104,13 +104,18 @@ class Ending:
             await asyncio.sleep(SWEEP_S)
 
     async def _let_finish(self, worker: Worker, limit_s: float) -> None:
-        """As long as it says that requests are active, and the time is not over."""
-        child = worker.child
+        """As long as it says that requests are active, and the time is not over; then it is given time to end."""
+        child, policy = worker.child, self._policy
         assert child is not None
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, limit_s)), Caller(worker.url, self._token, 1.0) as caller:
-                while not child.ended.done() and await _is_busy(caller):
-                    await asyncio.wait({child.ended}, timeout=self._policy.health_ms / 1_000)
+            async with asyncio.timeout(max(0.0, limit_s)):
+                was_busy = False
+                async with Caller(worker.url, self._token, policy.health_ms / 1_000) as caller:
+                    while not child.ended.done() and await _is_busy(caller):
+                        was_busy = True
+                        await asyncio.wait({child.ended}, timeout=policy.health_ms / 1_000)
+                if was_busy:
+                    await asyncio.wait({child.ended}, timeout=policy.term_ms_max / 1_000)
 
     def _note(self, worker_id: str, pid: int, number: signal.Signals, reason: str) -> None:
         self._signals.labels(number.name, reason.partition(":")[0]).inc()

@@ -96,6 +96,7 @@ class Spawner:
                 stderr=output,
                 start_new_session=True,
                 pass_fds=[listening, owner, order_fd],
+                preexec_fn=processes.tied_before_exec(os.getpid()),
             )
         finally:
             os.close(order_fd)
@@ -125,7 +126,11 @@ class Template:
         words = [sys.executable, "-m", TEMPLATE, str(theirs.fileno()), str(os.getpid())]
         try:
             started = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=[theirs.fileno()]
+                words,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[theirs.fileno()],
+                preexec_fn=processes.tied_before_exec(os.getpid()),
             )
         except OSError as error:
             ours.close()
