@@ -1,0 +1,248 @@
+"""The commands round a fleet of real processes: one queen and one hive, started and asked as a person would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.command import (
+    COMMAND,
+    Ended,
+    Program,
+    add_model,
+    environment,
+    left_in,
+    penstock,
+    program,
+    running,
+    traceless,
+    until,
+)
+
+TELLS = "repeat: true\nreplies: [{text: Nothing was left behind.}]\n"
+ANY = ("--port", "0", "--ports", "any")
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A queen, with one hive called `here`."""
+
+    home: Path
+    queen: Program
+    hive: Program
+
+    def __call__(self, *words: str) -> Ended:
+        """A client's command."""
+        return penstock(self.home, *words, PENSTOCK_QUEEN=self.queen.url)
+
+    def done(self, *words: str) -> str:
+        """One that goes well; what it prints."""
+        ended = self(*words)
+        assert ended.exit_code == 0, ended.err
+        return ended.out
+
+    def spawned(self) -> str:
+        """A worker of tiny, loaded; its id."""
+        return self.done("workers", "spawn", "tiny", "--wait").strip()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    home = tmp_path_factory.mktemp("fleet")
+    add_model(home, "tiny", TELLS)
+    with (
+        program(home, "queen", "--port", "0") as queen,
+        program(home, "hive", "--name", "here", *ANY, "--queen", queen.url) as hive,
+    ):
+        started = Fleet(home, queen, hive)
+        until(lambda: "ready" in started("hives", "list").out)
+        yield started
+    traceless(home)
+
+
+# --- programs -------------------------------------------------------------------------------------------------------
+
+
+def test_each_says_in_one_line_where_it_is(fleet: Fleet) -> None:
+    assert fleet.queen.line == f"queen at {fleet.queen.url}"
+    assert fleet.hive.line == f"hive here at {fleet.hive.url}"
+
+
+def test_a_worker_by_hand_serves_until_it_is_told_to_end(fleet: Fleet) -> None:
+    with program(fleet.home, "worker", "--model", "tiny", "--worker-id", "w-mine") as worker:
+        assert worker.line == f"worker w-mine at {worker.url}"
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "said"),
+    [
+        (("queen", "--port", "0", "--host", "0.0.0.0"), 2, "a token is needed"),
+        (("hive", *ANY, "--host", "0.0.0.0", "--queen", "none"), 2, "a token is needed"),
+        (("queen", "--port", "70000"), 2, "--port"),
+        (("queen", "--token-file", "absent"), 2, "does not exist"),
+        (("hive", *ANY, "--name", "No_Name", "--queen", "none"), 2, "is no name of a hive"),
+        (("hive", "--ports", "9-8"), 2, "write FIRST-LAST"),
+        (("hive", *ANY, "--queen", "ftp://x"), 2, "--queen: is no address"),
+        (("hive", "--port", "0", "--advertise", "gpu1", "--queen", "none"), 2, "needs a port that is known"),
+        (("worker", "--model", "nowhere"), 2, "no model is called so"),
+        (("worker",), 2, "--model NAME"),
+        (("worker", "--model", "tiny", "--worker-id", "a b"), 2, "--worker-id"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_cannot_be_started_says_why(words: tuple[str, ...], exit_code: int, said: str, fleet: Fleet) -> None:
+    ended = penstock(fleet.home, *words)
+    assert (ended.exit_code, ended.out) == (exit_code, ""), ended.err
+    assert said in ended.err
+
+
+def test_a_port_that_is_taken_is_told(fleet: Fleet) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = penstock(fleet.home, "queen", "--port", str(taken.getsockname()[1]))
+    assert ended.exit_code == 2
+    assert "cannot be bound" in ended.err and "--port" in ended.err
+
+
+def test_a_name_that_another_hive_has_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    ended = penstock(tmp_path, "hive", "--name", "here", *ANY, "--queen", fleet.queen.url)
+    assert ended.exit_code == 6, ended.err
+    assert "HIVE_NAME_TAKEN" in ended.err and "--name" in ended.err
+
+
+def test_with_parent_it_ends_as_its_parent_does(tmp_path: Path) -> None:
+    started = " ".join((*COMMAND, "queen", "--port", "0", "--with-parent"))
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{started} & read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        text=True,
+    )
+    with shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline().startswith("queen at http://")
+        assert len(left_in(tmp_path)) == 2
+        shell.kill()
+    traceless(tmp_path)
+
+
+def test_a_hive_that_is_detached_goes_on_and_writes_its_log(fleet: Fleet, tmp_path: Path) -> None:
+    ended = penstock(tmp_path, "hive", "--name", "apart", *ANY, "--queen", fleet.queen.url, "--detach")
+    assert ended.exit_code == 0, ended.err
+    line, process = ended.out.splitlines()
+    assert line.startswith("hive apart at http://127.0.0.1:")
+    pid = int(process.removeprefix("process "))
+    try:
+        until(lambda: "apart" in fleet.done("hives", "list"))
+        assert os.getsid(pid) == pid
+        assert '"serving"' in (tmp_path / ".local/share/penstock/fleet/logs/hive-apart.log").read_text()
+        refused = fleet("hives", "remove", "apart")
+        assert refused.exit_code == 6
+        assert "--drain" in refused.err
+        fleet.done("hives", "remove", "apart", "--drain")
+        assert "apart" not in fleet.done("hives", "list")
+        traceless(tmp_path)
+    finally:
+        if any("apart" in left for left in left_in(tmp_path)):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_hive_that_cannot_be_detached_says_its_last_words(fleet: Fleet, tmp_path: Path) -> None:
+    ended = penstock(
+        tmp_path, "hive", "--name", "here", *ANY, "--queen", fleet.queen.url, "--detach", "--host", "0.0.0.0"
+    )
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert "a token is needed" in ended.err
+
+
+# --- hives ----------------------------------------------------------------------------------------------------------
+
+
+def test_hives_are_listed(fleet: Fleet) -> None:
+    assert "here" in fleet.done("hives")
+    (hive,) = [each for each in fleet("hives", "list", "--json").json() if each["name"] == "here"]
+    assert (hive["state"], hive["models"], hive["url"]) == ("ready", ["tiny"], fleet.hive.url)
+    assert hive["devices"][0]["memory_total"] > 0
+
+
+def test_a_hive_that_nobody_knows_cannot_be_removed(fleet: Fleet) -> None:
+    ended = fleet("hives", "remove", "nowhere")
+    assert (ended.exit_code, ended.out) == (6, "")
+    assert "penstock hives list" in ended.err
+
+
+# --- workers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_spawned_shown_and_ended(fleet: Fleet) -> None:
+    worker = fleet.spawned()
+    assert worker in fleet.done("workers")
+    shown = fleet("workers", "show", worker, "--json").json()
+    assert (shown["worker_id"], shown["model"], shown["state"], shown["hive"]) == (worker, "tiny", "idle", "here")
+    assert f"pid: {shown['pid']}" in fleet.done("workers", "show", worker)
+    assert "loaded" in fleet.done("models")
+    fleet.done("workers", "end", worker)
+    until(lambda: f"{worker} " not in fleet.done("workers", "list") or "stopped" in fleet.done("workers", "list"))
+
+
+@pytest.mark.parametrize("verb", ["show", "end"])
+def test_a_worker_that_nobody_knows_is_refused(verb: str, fleet: Fleet) -> None:
+    ended = fleet("workers", verb, "w-nowhere")
+    assert (ended.exit_code, ended.out) == (6, "")
+    assert "penstock workers" in ended.err
+
+
+def test_a_model_that_nobody_has_is_not_spawned(fleet: Fleet) -> None:
+    ended = fleet("workers", "spawn", "nowhere")
+    assert (ended.exit_code, ended.out) == (6, "")
+    assert "MODEL_NOT_FOUND" in ended.err
+
+
+def test_the_log_of_a_worker_is_read_and_followed(fleet: Fleet) -> None:
+    worker = fleet.spawned()
+    assert worker in fleet.done("workers", "logs", worker)
+    assert len(fleet.done("workers", "logs", worker, "-n", "1").splitlines()) <= 1
+    with running(fleet.home, "workers", "logs", worker, "--follow") as following:
+        assert following.stdout is not None
+        assert worker in following.stdout.readline()
+        fleet.done("workers", "end", worker)
+        assert any('"ended"' in line for line in following.stdout)
+        following.send_signal(signal.SIGINT)
+        assert following.wait(20) == 130
+    gone = fleet("workers", "logs", "w-nowhere")
+    assert gone.exit_code == 6
+    assert "--home" in gone.err
+
+
+def test_watching_without_a_terminal_tells_what_changes(fleet: Fleet) -> None:
+    with running(fleet.home, "workers", "--watch", PENSTOCK_QUEEN=fleet.queen.url) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline() == "hive here: ready\n"
+        worker = fleet.spawned()
+        assert any(line.startswith(f"worker {worker}: idle, 0/1 slots, model tiny") for line in watching.stdout)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 130
+
+
+# --- nobody there ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [("workers",), ("workers", "--watch"), ("hives",), ("workers", "spawn", "tiny"), ("hives", "remove", "x")]
+)
+def test_where_no_queen_answers_it_is_said_how_to_start_one(words: tuple[str, ...], tmp_path: Path) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        ended = penstock(tmp_path, *words, PENSTOCK_QUEEN=f"http://127.0.0.1:{bound.getsockname()[1]}")
+    assert (ended.exit_code, ended.out) == (7, "")
+    assert "penstock queen" in ended.err
+    assert "Traceback" not in ended.err
