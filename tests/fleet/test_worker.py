@@ -382,6 +382,13 @@ async def test_it_finishes_what_is_under_way_and_takes_nothing_new(tmp_path: Pat
 
 
 @history
+async def test_one_that_loads_ends_at_the_first_signal(tmp_path: Path) -> None:
+    async with worker(tmp_path, FOX + "load: {hold: LOAD}", state="loading") as running:
+        running.signal(signal.SIGTERM)
+        assert await running.ended() == 0
+
+
+@history
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with worker(tmp_path, HELD % 1) as running, running.stream("/v1/inference", {"prompt": "go"}) as listening:
         await listening.tokens(1)

@@ -189,8 +189,7 @@ class _Playing:
         """Wait for token `number`, or go wrong in its place."""
         pace, fault = self.reply.pace, self.reply.fault
         wait_ms = 0 if is_end else pace.every_ms if number else pace.first_ms
-        if wait_ms:
-            await asyncio.sleep(wait_ms / 1_000)
+        await asyncio.sleep(wait_ms / 1_000)  # with 0: others have their turn, as with a real engine
         if self.reply.hold and _is_due(self.reply.hold_after, number, is_end):
             await self.holds.wait(self.reply.hold)
         if fault and _is_due(fault.after, number, is_end):
