@@ -31,13 +31,18 @@ BYTES = (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000))
 
 @dataclass(frozen=True)
 class FleetPicture:
-    """`queued`: requests that wait, by model. `tokens_per_s`: since the picture before, by model."""
+    """`queued`: requests that wait, by model. `tokens_per_s`: lately, by worker."""
 
     queen: str
     hives: Sequence[HiveInfo]
     workers: Sequence[WorkerInfo]
     queued: Mapping[str, int] = field(default_factory=dict)
     tokens_per_s: Mapping[str, float] = field(default_factory=dict)
+
+    def speed_of(self, model: str) -> float:
+        """Of all workers of a model."""
+        mine = (worker.worker_id for worker in self.workers if worker.model == model)
+        return sum(self.tokens_per_s.get(worker, 0.0) for worker in mine)
 
 
 def drawn(fleet: FleetPicture) -> RenderableType:
@@ -46,7 +51,7 @@ def drawn(fleet: FleetPicture) -> RenderableType:
     if fleet.hives:
         parts.append(_hives(fleet.hives))
     if fleet.workers:
-        parts.append(_workers(fleet.workers))
+        parts.append(_workers(fleet))
     if _models(fleet):
         parts.append(_traffic(fleet))
     return Group(*(each for part in parts for each in (part, Text(""))))
@@ -77,6 +82,7 @@ def _head(fleet: FleetPicture) -> Text:
     busy, slots = sum(w.busy for w in fleet.workers), sum(w.slots for w in fleet.workers)
     waiting, speed = sum(fleet.queued.values()), sum(fleet.tokens_per_s.values())
     told = Text.assemble(("queen ", "dim"), (plain(fleet.queen), "bold"))
+    told.no_wrap, told.overflow = True, "ellipsis"
     told.append(f"   {busy}/{slots} slots taken   {waiting} waiting   {speed:.0f} tokens/s")
     return told
 
@@ -94,15 +100,16 @@ def _hives(hives: Sequence[HiveInfo]) -> Table:
     return table
 
 
-def _workers(workers: Sequence[WorkerInfo]) -> Table:
-    table = _table("worker", "hive", "model", "state", "slots", "restarts", "")
-    for worker in sorted(workers, key=lambda each: (each.hive, each.worker_id)):
+def _workers(fleet: FleetPicture) -> Table:
+    table = _table("worker", "hive", "model", "state", "slots", "tokens/s", "restarts", "")
+    for worker in sorted(fleet.workers, key=lambda each: (each.hive, each.worker_id)):
         table.add_row(
             plain(worker.worker_id),
             plain(worker.hive),
             plain(worker.model),
             _state(worker.state),
             _dots(worker),
+            _speed(fleet.tokens_per_s.get(worker.worker_id, 0.0)),
             str(worker.restarts or ""),
             Text(_shown(worker.message), style="red" if worker.state == "failed" else "dim"),
         )
@@ -113,14 +120,19 @@ def _traffic(fleet: FleetPicture) -> Table:
     table = _table("model", "waiting", "tokens/s")
     for model in _models(fleet):
         waiting = fleet.queued.get(model, 0)
-        speed = f"{fleet.tokens_per_s.get(model, 0.0):.1f}"
-        table.add_row(plain(model), Text(str(waiting), style="yellow" if waiting else ""), speed)
+        table.add_row(
+            plain(model), Text(str(waiting), style="yellow" if waiting else ""), _speed(fleet.speed_of(model))
+        )
     return table
 
 
 def _models(fleet: FleetPicture) -> list[str]:
-    moving = (*fleet.queued.items(), *fleet.tokens_per_s.items())
-    return sorted({*(model for model, count in moving if count), *(worker.model for worker in fleet.workers)})
+    waiting = (model for model, count in fleet.queued.items() if count)
+    return sorted({*waiting, *(worker.model for worker in fleet.workers)})
+
+
+def _speed(tokens_per_s: float) -> Text:
+    return Text(f"{tokens_per_s:.1f}" if tokens_per_s else "")
 
 
 def _table(*head: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import click
 from rich.console import Console
@@ -12,45 +12,51 @@ from rich.live import Live
 
 from penstock.cli.fleet_view import FleetPicture, changes, drawn
 from penstock.fleet.client import QueenClient
+from penstock.fleet.schema import WorkerInfo
 
 LOOK_S = 1.0
-QUEUED, TOKENS = "penstock_queen_queue_depth", "penstock_queen_tokens"
+WEIGHT = 0.5
+"""Of the newest speed: a hive tells how many tokens there were every few seconds, we ask more often."""
+
+
+class Speeds:
+    """How fast workers make tokens, from how many they have made."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, tuple[int, float]] = {}
+        """By worker: how many, and when that was first seen."""
+        self._speeds: dict[str, float] = {}
+
+    def hear(self, workers: Sequence[WorkerInfo], now_s: float) -> dict[str, float]:
+        """Tokens a second, by worker."""
+        for worker in workers:
+            before, at_s = self._tokens.get(worker.worker_id, (worker.tokens_total, now_s))
+            if worker.tokens_total != before and now_s > at_s:
+                self._note(worker.worker_id, (worker.tokens_total - before) / (now_s - at_s))
+            if worker.tokens_total != before or worker.worker_id not in self._tokens:
+                self._tokens[worker.worker_id] = worker.tokens_total, now_s
+            if not worker.busy:
+                self._speeds.pop(worker.worker_id, None)
+        return {worker.worker_id: self._speeds.get(worker.worker_id, 0.0) for worker in workers}
+
+    def _note(self, worker: str, newest: float) -> None:
+        self._speeds[worker] = WEIGHT * newest + (1 - WEIGHT) * self._speeds.get(worker, newest)
 
 
 class Watching:
-    """Asks, and keeps what is needed to tell how fast things go."""
+    """Asks the queen for the picture."""
 
     def __init__(self, client: QueenClient) -> None:
-        self._client = client
-        self._tokens: Mapping[str, float] = {}
-        self._at_s = 0.0
+        self._client, self._speeds = client, Speeds()
 
     async def look(self) -> FleetPicture:
         """The fleet now. Raises `FleetError`, `Unreachable`."""
-        hives, workers, metrics = await asyncio.gather(
-            self._client.hives(), self._client.workers(), self._client.metrics()
+        hives, workers, models = await asyncio.gather(
+            self._client.hives(), self._client.workers(), self._client.models()
         )
-        queued = {model: int(count) for model, count in read_metric(metrics, QUEUED).items()}
-        return FleetPicture(self._client.url, hives.hives, workers.workers, queued, self._speeds(metrics))
-
-    def _speeds(self, metrics: str) -> dict[str, float]:
-        now, tokens = time.monotonic(), read_metric(metrics, TOKENS)
-        took_s, before = now - self._at_s, self._tokens
-        self._at_s, self._tokens = now, tokens
-        return {model: max(0.0, count - before[model]) / took_s for model, count in tokens.items() if model in before}
-
-
-def read_metric(text: str, name: str) -> dict[str, float]:
-    """Its values by model; empty where there are none."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    found: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        if family.name == name:
-            for sample in family.samples:
-                if sample.name in (name, f"{name}_total") and "model" in sample.labels:
-                    found[sample.labels["model"]] = sample.value
-    return found
+        queued = {model.id: model.waiting for model in models.data}
+        speeds = self._speeds.hear(workers.workers, time.monotonic())
+        return FleetPicture(self._client.url, hives.hives, workers.workers, queued, speeds)
 
 
 async def watch(client: QueenClient) -> None:

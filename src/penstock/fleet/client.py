@@ -23,7 +23,6 @@ from penstock.fleet.sse import TERMINAL, Event, Malformed, Reader, TooLong, read
 
 SILENCE_S_MAX = 900.0
 """Longest time without a byte: a queue and a load may come before the first token, each with its own deadline."""
-METRICS_S_MAX = 10.0
 
 
 class Broken(Exception):
@@ -62,11 +61,6 @@ class QueenClient:
     async def models(self) -> ModelList:
         """What can be asked for."""
         return await self._caller.get("/v1/models", ModelList)
-
-    async def metrics(self) -> str:
-        """In Prometheus' text format."""
-        async with self._caller.listen("/metrics", METRICS_S_MAX) as response:
-            return (await response.aread()).decode()
 
     async def spawn(self, asked: SpawnRequest) -> Spawned:
         """One more worker, where it fits."""
