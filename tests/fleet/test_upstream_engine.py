@@ -432,7 +432,15 @@ async def test_a_worker_serves_through_its_child(tmp_path: Path) -> None:
         assert (answer.status, answer.text) == (200, "one two")
         assert (await running.chat()).body == b'{"choices": []}'
         server = server_below(running.pid)
+        below = [each for process in processes.descendants(running.pid) for each in sockets_of(process.pid)]
+        assert not sockets_of(running.pid) & set(below)
     await until_gone(server)
+
+
+def sockets_of(pid: int) -> set[str]:
+    """That a process has open: what a child must not inherit, or it keeps the port of a worker that is gone."""
+    held = (os.readlink(place) for place in Path(f"/proc/{pid}/fd").iterdir() if place.is_symlink())
+    return {name for name in held if name.startswith("socket:")}
 
 
 @history

@@ -1,12 +1,17 @@
 """A server that a worker starts for itself, and ends with all that is below it. What it says goes to the worker's own
 stderr, and the last lines of it are kept.
+
+It is started by `subprocess` and not by the loop: uvloop's children inherit every descriptor that may be inherited, and
+a worker's listening socket may, for the worker inherited it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -18,6 +23,7 @@ LINES_KEPT = 20
 LINE_CHARS_MAX = 2_000
 PIECE_BYTES = 65_536
 TERM_S_MAX = 2.0
+LAST_WORDS_S = 0.1
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -27,7 +33,8 @@ class Child:
     def __init__(self, argv: Sequence[str], keeper: Sequence[str], env: Mapping[str, str]) -> None:
         self._argv = [*(word.replace("{parent}", str(os.getpid())) for word in keeper), *argv]
         self._env = dict(env)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._exit: asyncio.Future[int] | None = None
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._hearing: asyncio.Task[None] | None = None
 
@@ -38,23 +45,22 @@ class Child:
 
     async def start(self) -> None:
         """From the main thread: it dies with that. Raises `OSError` where there is no such program."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self._argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        self._process = subprocess.Popen(
+            self._argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env=self._env,
             start_new_session=True,
         )
-        assert self._process.stdout is not None
-        self._hearing = asyncio.ensure_future(self._hear(self._process.stdout))
+        self._exit = asyncio.ensure_future(_exit_of(self._process))
+        self._hearing = asyncio.ensure_future(self._hear(self._process))
 
     async def ended(self) -> str:
         """Return when it has ended, and how."""
-        assert self._process is not None
-        status = await self._process.wait()
-        if self._hearing is not None:  # what it said last is worth the wait, but a grandchild may hold the pipe
-            await asyncio.wait([self._hearing], timeout=0.1)
+        assert self._exit is not None and self._hearing is not None
+        status = await asyncio.shield(self._exit)
+        await asyncio.wait([self._hearing], timeout=LAST_WORDS_S)  # a grandchild may hold the pipe for ever
         return f"ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
 
     def memory_bytes(self) -> int:
@@ -66,37 +72,52 @@ class Child:
 
     async def close(self) -> None:
         """End it, and all below it; idempotent. A keeper takes them along at once; a server may take its time."""
-        process = self._process
-        if process is None:
+        if self._process is None or self._exit is None or self._hearing is None:
             return
-        with suppress(ProcessLookupError):
-            process.terminate()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), TERM_S_MAX)
-        if process.returncode is None:
-            await self._kill(process)
-        if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
-
-    async def _kill(self, process: asyncio.subprocess.Process) -> None:
-        known = processes.identify(process.pid)
-        if known is not None:
+        if not self._exit.done():
+            self._process.send_signal(signal.SIGTERM)
+            await asyncio.wait([self._exit], timeout=TERM_S_MAX)
+        if not self._exit.done() and (known := processes.identify(self._process.pid)) is not None:
             await asyncio.to_thread(processes.kill_tree, known)
-        await process.wait()
+        await asyncio.shield(self._exit)
+        self._hearing.cancel()
+        await asyncio.gather(self._hearing, return_exceptions=True)
 
-    async def _hear(self, stream: asyncio.StreamReader) -> None:
-        rest = ""
-        while piece := await stream.read(PIECE_BYTES):
-            text = piece.decode(errors="replace")
-            with suppress(OSError, ValueError):
-                sys.stderr.write(text)
-                sys.stderr.flush()
-            *lines, rest = (rest + text).split("\n")
-            rest = rest[-LINE_CHARS_MAX:]
-            self._lines.extend(line[:LINE_CHARS_MAX] for line in lines if line.strip())
-        if rest.strip():
-            self._lines.append(rest)
+    async def _hear(self, process: subprocess.Popen[bytes]) -> None:
+        reader, rest = asyncio.StreamReader(), ""
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+        )
+        try:
+            while piece := await reader.read(PIECE_BYTES):
+                rest = self._heard(piece, rest)
+        finally:
+            transport.close()
+        if rest:
+            self._heard(b"\n", rest)
+
+    def _heard(self, piece: bytes, rest: str) -> str:
+        """Pass it on, keep its lines; gives what is no line yet."""
+        text = piece.decode(errors="replace")
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        *lines, rest = (rest + text).split("\n")
+        self._lines.extend(line[:LINE_CHARS_MAX] for line in lines if line.strip())
+        return rest[-LINE_CHARS_MAX:]
+
+
+async def _exit_of(process: subprocess.Popen[bytes]) -> int:
+    """Its exit status, negative for a signal."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    pidfd = os.pidfd_open(process.pid)
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    return process.wait()
 
 
 def free_port() -> int:

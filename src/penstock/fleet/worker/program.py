@@ -42,6 +42,7 @@ def main_by_hand(
     nonce: str = "",
     token: str = "",
     parent_pid: int = 0,
+    keeper: tuple[str, ...] = (),
 ) -> int:
     """`hive_url`: empty for a worker that tells nobody. `parent_pid`: not 0 for one that ends with its parent."""
     if not is_worker(worker_id):
@@ -55,6 +56,7 @@ def main_by_hand(
             nonce=nonce,
             token=token,
             parent_pid=parent_pid,
+            keeper=keeper,
         )
         return run_worker(order, listening, lambda url: _say(f"worker {worker_id} at {url}"))
 
