@@ -28,7 +28,7 @@ from penstock.fleet.schema import Drained, Health
 from penstock.ports import BadInput, Problem, RemoteEnded, RemoteFailed, RemotePlace, RemoteShell
 from penstock.wire.fleet_chain import until_listed
 
-LISTED_S_MAX = 20.0
+LISTED_S_MAX = 10.0
 DRAIN_S_MAX = 45.0
 LOOK_S = 0.1
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
