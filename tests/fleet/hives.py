@@ -43,13 +43,13 @@ def scripted(directory: Path, script: str, **fields: Any) -> Fields:
 class HiveProcess:
     """One hive, running."""
 
-    def __init__(self, home: Path, settings: Fields, *, is_child: bool = False) -> None:
+    def __init__(self, home: Path, settings: Fields, *, is_child: bool = False, path_first: str = "") -> None:
         self.home = home
         (home / "settings.json").write_text(json.dumps(settings))
         words = [sys.executable, "-m", "tests.fleet.hive_entry", str(home / "settings.json")]
         if is_child:
             words = [sys.executable, "-c", BETWEEN, *words]
-        env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
+        env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": f"{path_first}:{REPOSITORY}".lstrip(":")}
         self.process = subprocess.Popen(
             words, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
@@ -157,6 +157,7 @@ def hive(
     policy: Fields | None = None,
     *,
     is_child: bool = False,
+    path_first: str = "",
     **options: Any,
 ) -> Iterator[HiveProcess]:
     """A hive that is reached; at the end it is told to end, if it has not, and nothing may be left."""
@@ -168,7 +169,7 @@ def hive(
         "worker_policy": worker_policy,
         "models": models or [ECHO],
     }
-    running = HiveProcess(home, settings, is_child=is_child)
+    running = HiveProcess(home, settings, is_child=is_child, path_first=path_first)
     with running.process:
         try:
             running.reached()
