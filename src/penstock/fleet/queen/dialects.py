@@ -19,7 +19,8 @@ Verdict = Literal["drop", "pass", "hold", "token"]
 """Of an event before the first token: leave it out, pass it on, pass it on together with the first token, or it is
 the first token (or an end without one)."""
 
-BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n|\Z)){2}")
+BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+"""A `\\n` that still belongs to it may come with the next bytes: it is passed on with them."""
 
 
 class Cutter:
@@ -47,7 +48,7 @@ def _last_end(data: bytes) -> int:
 
 def events_of(whole: bytes) -> list[bytes]:
     """Events, each with the blank line after it."""
-    ends = [found.end() for found in BLANK_LINE.finditer(whole + b"!")]
+    ends = [found.end() for found in BLANK_LINE.finditer(whole)]
     return [whole[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] if ends else []
 
 
@@ -173,7 +174,7 @@ def _is_empty(chunk: object) -> bool:
 
 
 def _read(event: bytes) -> tuple[str, str]:
-    said = next(iter(Reader().feed(event)), None)
+    said = next(iter(Reader().feed(event + b"\n\n")), None)
     return (said.name, said.data) if said else ("", "")
 
 
