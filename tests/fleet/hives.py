@@ -49,7 +49,11 @@ class HiveProcess:
         words = [sys.executable, "-m", "tests.fleet.hive_entry", str(home / "settings.json")]
         if is_child:
             words = [sys.executable, "-c", BETWEEN, *words]
-        env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": f"{path_first}:{REPOSITORY}".lstrip(":")}
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PYTHONPATH": f"{path_first}:{REPOSITORY / 'src'}:{REPOSITORY}".lstrip(":"),
+        }
         self.process = subprocess.Popen(
             words, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
@@ -108,7 +112,9 @@ class HiveProcess:
     def call(self, method: str, path: str, body: Fields | None = None, token: str = "") -> httpx2.Response:
         """One request."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        with httpx2.Client(base_url=self.url, timeout=PATIENCE_S, trust_env=False, headers=headers) as client:
+        with httpx2.Client(
+            base_url=self.url, timeout=PATIENCE_S, trust_env=False, headers=headers, verify=False
+        ) as client:
             return client.request(method, path, json=body)
 
     def spawn(self, *, wait: bool = True, **asked: Any) -> Fields:
@@ -281,7 +287,7 @@ class Stream:
         body = {"prompt": self._prompt}
         try:
             with (
-                httpx2.Client(timeout=PATIENCE_S, trust_env=False) as client,
+                httpx2.Client(timeout=PATIENCE_S, trust_env=False, verify=False) as client,
                 client.stream("POST", f"{self._url}/v1/inference", json=body) as answer,
             ):
                 for data in answer.iter_raw():

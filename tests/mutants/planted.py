@@ -8,6 +8,8 @@ from tests.mutants import (
     cli_redgreen,
     core,
     demo,
+    fleet_catalogue,
+    fleet_hive,
     fleet_worker,
     git,
     hooks,
@@ -44,5 +46,7 @@ PLANTED: tuple[Planted, ...] = (
     *demo.PLANTED,
     *bypass.PLANTED,
     *projects.PLANTED,
+    *fleet_catalogue.PLANTED,
+    *fleet_hive.PLANTED,
     *fleet_worker.PLANTED,
 )
