@@ -22,8 +22,8 @@ PLANTED = (
         "key-unseen",
         "a run begins without the key of its model",
         "wire/agent_program.py",
-        "return needs_key(settings, os.environ) or program_problem",
-        "return program_problem",
+        "return needs_key(settings, os.environ) or fleet_problem(settings)",
+        "return fleet_problem(settings)",
         (f"{PROGRAM}test_a_key_that_is_not_in_the_environment_is_told_before_a_run",),
     ),
     Planted(

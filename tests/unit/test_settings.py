@@ -207,6 +207,37 @@ def test_an_agent_without_a_key_in_the_environment_needs_none() -> None:
     assert needs_key(settings_of(GATE + '[agent]\ncommand = "x"'), {}) is None
 
 
+FLEET = 'model = "fleet:team/tiny"\n'
+
+
+@pytest.mark.parametrize("more", ["", 'fleet_url = "http://10.0.0.5:8080/v1"\n', 'escalation_model = "fleet:big"\n'])
+def test_a_model_of_the_fleet_needs_no_endpoint(more: str) -> None:
+    settings = settings_of(GATE + KERNEL + FLEET + more)
+    assert needs_agent(settings) is None
+    assert settings.agent.model.model == "fleet:team/tiny"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('model = "fleet:"\n', 'agent.model] "fleet:" names no model'),
+        ('model = "fleet:a b"\n', 'agent.model] "fleet:a b" names no model'),
+        ('model = "fleet:../x"\n', "agent.model]"),
+        (FLEET + ENDPOINT, "agent.base_url] is not for a model of the fleet"),
+        (FLEET + 'key_env = "KEY"\n', "agent.key_env] is not for a model of the fleet"),
+        (FLEET + 'escalation_model = "big"\n', "agent.escalation_model] is not of the fleet, and the model is"),
+        (FLEET + 'fleet_url = "10.0.0.5:8080"\n', "agent.fleet_url]"),
+        (FLEET + 'fleet_url = "http://h:1/x"\n', "is no address of a queen"),
+        ('model = "m"\nfleet_url = "http://h:1"\n' + ENDPOINT, "agent.fleet_url] is for a model of the fleet"),
+        ('model = "m"\nescalation_model = "fleet:x"\n' + ENDPOINT, "agent.escalation_model] is of the fleet"),
+    ],
+)
+def test_a_model_is_of_the_fleet_or_of_an_endpoint_and_what_is_for_the_other_is_refused(text: str, said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        settings_of(GATE + KERNEL + text)
+    assert said in str(refused.value) and "fix: " in str(refused.value)
+
+
 def test_the_built_in_agent_is_taken_with_its_limits() -> None:
     text = 'model = "small"\nescalation_model = "large"\nkey_env = "MODEL_KEY"\n'
     numbers = ("rounds_max", "tokens_max", "refusals_in_a_row_max", "escalate_after_refusals", "storms_max")

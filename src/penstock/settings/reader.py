@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from msgspec.structs import fields, replace
 
 from penstock.core.digest import digest_of
+from penstock.core.fleet.names import is_model
 from penstock.core.policy import FileClasses, Landing, Policy
 from penstock.documents.document import TEXT_BYTES_MAX, Unreadable, decoded
 from penstock.documents.fields import Fault, Fields, fault_of_glob, kind_of, root_of, shown
@@ -35,6 +36,9 @@ BRANCH = re.compile(
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 KINDS: tuple[Literal["command", "scripted", "kernel"], ...] = ("command", "scripted", "kernel")
 ENDPOINT = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#@]*)?")
+FLEET = "fleet:"
+"""Before the name of a model that the fleet serves."""
+QUEEN = re.compile(r"https?://[^\s/?#@]+(?:/v1)?/?")
 SOURCES: tuple[Source, ...] = get_args(Source)
 TEMPLATE_CHARS_MAX = 64 * 1024
 SET_AGENT = 'write [agent] command = "..." in penstock.toml: it gets the prompt on stdin, in its own clone'
@@ -83,7 +87,7 @@ def needs_model(settings: Settings) -> Problem | None:
     if not said.model:
         message = "no model: the built-in agent asks one"
         return Problem(file=file, line=0, field="agent.model", message=message, fix='write [agent] model = "NAME"')
-    if not said.base_url:
+    if not said.base_url and not said.model.startswith(FLEET):
         message = "no endpoint: nobody would answer for the model"
         fix = 'write [agent] base_url = "http://127.0.0.1:8000/v1", or wherever chat completions are spoken'
         return Problem(file=file, line=0, field="agent.base_url", message=message, fix=fix)
@@ -196,10 +200,11 @@ def take_agent(section: Fields) -> AgentSettings:
 def take_model(section: Fields) -> ModelSettings:
     """What the built-in agent reads of `[agent]`."""
     default = ModelSettings()
-    return ModelSettings(
-        model=section.text("model"),
-        escalation_model=section.text("escalation_model"),
+    settings = ModelSettings(
+        model=section.text("model", fault=fault_of_model),
+        escalation_model=section.text("escalation_model", fault=fault_of_model),
         base_url=section.text("base_url", fault=fault_of_endpoint),
+        fleet_url=section.text("fleet_url", fault=fault_of_queen),
         key_env=section.text("key_env", fault=fault_of_key_env),
         rounds_max=section.whole("rounds_max", default.rounds_max, 1),
         tokens_max=section.whole("tokens_max", default.tokens_max, 1),
@@ -208,6 +213,25 @@ def take_model(section: Fields) -> ModelSettings:
         escalate_after_refusals=section.whole("escalate_after_refusals", default.escalate_after_refusals, 1),
         storms_max=section.whole("storms_max", default.storms_max, 1),
     )
+    refuse_mixture(section, settings)
+    return settings
+
+
+def refuse_mixture(section: Fields, settings: ModelSettings) -> None:
+    """A model is served by the fleet or by an endpoint; what is for the other would change nothing."""
+    if not settings.model.startswith(FLEET):
+        if settings.fleet_url:
+            section.refuse("fleet_url", "is for a model of the fleet", 'write model = "fleet:NAME", or remove it')
+        if settings.escalation_model.startswith(FLEET):
+            section.refuse("escalation_model", "is of the fleet, and the model is not", "take both from one place")
+        return
+    if settings.base_url:
+        section.refuse("base_url", "is not for a model of the fleet", "remove it; fleet_url says where the queen is")
+    if settings.key_env:
+        fix = "remove it; name the token's file in PENSTOCK_FLEET_TOKEN_FILE"
+        section.refuse("key_env", "is not for a model of the fleet", fix)
+    if settings.escalation_model and not settings.escalation_model.startswith(FLEET):
+        section.refuse("escalation_model", "is not of the fleet, and the model is", "take both from one place")
 
 
 def refuse_model(section: Fields) -> None:
@@ -267,6 +291,20 @@ def fault_of_endpoint(url: str) -> Fault | None:
     if not url or ENDPOINT.fullmatch(url):
         return None
     return f"{shown(url)} is no base URL", "write http:// or https://, the host, and the path before /chat/completions"
+
+
+def fault_of_model(name: str) -> Fault | None:
+    """A name as the endpoint knows it, or `fleet:NAME`."""
+    if not name.startswith(FLEET) or is_model(name.removeprefix(FLEET)):
+        return None
+    return f"{shown(name)} names no model", 'write model = "fleet:NAME", as `penstock models list` has it'
+
+
+def fault_of_queen(url: str) -> Fault | None:
+    """Where a queen is; empty: not said here."""
+    if not url or QUEEN.fullmatch(url):
+        return None
+    return f"{shown(url)} is no address of a queen", 'write fleet_url = "http://HOST:PORT"'
 
 
 def fault_of_key_env(name: str) -> Fault | None:

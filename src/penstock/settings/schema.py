@@ -16,11 +16,13 @@ class ModelSettings(Frozen):
     """The model of the built-in agent, and what one turn may use of it. Keys of `[agent]`."""
 
     model: str = ""
-    """Empty: not set yet, as `base_url`; `needs_agent` says so."""
+    """Empty: not set yet, as `base_url`; `needs_agent` says so. `fleet:NAME`: of the fleet, whose queen serves it."""
     escalation_model: str = ""
     """Takes over where the gate keeps refusing; empty: none does."""
     base_url: str = ""
     """Of an endpoint that speaks chat completions: what comes before `/chat/completions`."""
+    fleet_url: str = ""
+    """Of the queen, for a model of the fleet; empty: where `penstock infer` finds it."""
     key_env: str = ""
     """Name of the environment variable that holds the key; empty: none is sent."""
     rounds_max: int = 200

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 
 from penstock.ports import BadInput, Checkout, Confinement, Problem, Sandbox
-from penstock.settings.reader import needs_key
+from penstock.settings.reader import FLEET, needs_key
 from penstock.settings.schema import Settings
 
 LOOK_S_MAX = 10
@@ -23,7 +23,16 @@ QUESTION = 'command -v -- "$1"'
 
 def agent_problem(settings: Settings, sandbox: Sandbox, top: str) -> Problem | None:
     """What keeps the agent from starting; None where nothing does, or where only trying can tell."""
-    return needs_key(settings, os.environ) or program_problem(settings, sandbox, top)
+    return needs_key(settings, os.environ) or fleet_problem(settings) or program_problem(settings, sandbox, top)
+
+
+def fleet_problem(settings: Settings) -> Problem | None:
+    """What keeps the queen from serving the agent's model, where it is one of the fleet."""
+    if not settings.agent.model.model.startswith(FLEET):
+        return None
+    from penstock.wire.fleet_model import fleet_problem as problem_of_fleet
+
+    return problem_of_fleet(settings)
 
 
 def program_problem(settings: Settings, sandbox: Sandbox, top: str) -> Problem | None:

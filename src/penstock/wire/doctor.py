@@ -18,7 +18,7 @@ from penstock.adapters.log_sqlite import is_safe
 from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
 from penstock.evidence.words import counted
 from penstock.ports import BadInput, Problem
-from penstock.settings.reader import load_settings, needs_agent
+from penstock.settings.reader import FLEET, load_settings, needs_agent
 from penstock.wire.agent_program import agent_problem
 from penstock.wire.doctor_redgreen import examine_redgreen
 from penstock.wire.finding import Finding, bad
@@ -95,11 +95,18 @@ def _repository(directory: Path) -> Iterator[Finding]:
         problem = needs_agent(project.settings) or _agent_out_of_sight(project)
         if problem is not None:
             yield bad(problem)
+        elif project.settings.agent.model.model.startswith(FLEET):
+            yield Finding(level="ok", what=f"the queen of the fleet answers, and offers {_models(project)}")
         gates = ", ".join(g.name for g in project.settings.policy.gates)
         yield Finding(level="ok", what=f"penstock.toml: gates {gates}")
         yield Finding(level="ok", what=counted(len(project.tickets().read()), "ticket"))
     except BadInput as wrong:
         yield from map(bad, wrong.problems)
+
+
+def _models(project: Project) -> str:
+    said = project.settings.agent.model
+    return ", ".join(name.removeprefix(FLEET) for name in (said.model, said.escalation_model) if name)
 
 
 def _agent_out_of_sight(project: Project) -> Problem | None:
