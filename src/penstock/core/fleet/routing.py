@@ -224,7 +224,7 @@ class Routing:
             return order
         if not offering:
             return self._unknown("", model)
-        if able and (refused := self._too_large("", model, able, is_now=True)):
+        if able and (refused := self._too_large("", model, able, "now")):
             return refused
         told = "every hive that offers the model has as many workers as it may, or is not to try again yet"
         return Refuse(request="", code="WORKERS_EXHAUSTED", message=told, retry_after_s=1)
@@ -402,7 +402,8 @@ class Routing:
         if self._may_yet_serve(asked):
             return None
         if able:
-            return self._too_large(asked.id, asked.model, able, is_now=False)
+            is_new = now_ms - asked.arrived_ms < self.policy.spawn_again_ms
+            return self._too_large(asked.id, asked.model, able, "ever" if is_new else "soon")
         if not offering:
             return self._unknown(asked.id, asked.model)
         untried = [hive for hive in offering if hive.name not in asked.failed_on]
@@ -429,24 +430,31 @@ class Routing:
         wait_s = math.ceil(min(self._hold_ms(hive, asked.model, now_ms) for hive in offering) / 1_000)
         return Refuse(request=asked.id, code=last.code, message=last.message, retry_after_s=max(1, wait_s))
 
-    def _too_large(self, request: str, model: str, able: list[Hive], *, is_now: bool) -> Refuse | None:
-        """The end of all that we have there would not make it fit; `is_now`: it does not fit as it is."""
+    def _too_large(
+        self, request: str, model: str, able: list[Hive], when: Literal["now", "soon", "ever"]
+    ) -> Refuse | None:
+        """It does not fit as it is; or not even when all that we have there has ended; or into no empty machine.
+
+        What others take of the memory may be given back at any time, and what we gave back is told with a delay: so
+        only who has waited for a moment is refused for it.
+        """
         best = -1, 0, ""
         for hive in able:
             offer = hive.offers[model]
-            device = hive.devices.get(offer.device)
-            ours = [w for w in self.workers.values() if w.hive == hive.name and w.told.device == offer.device]
-            freed = 0 if is_now else sum(worker.told.memory_bytes for worker in ours)
-            if device is None or offer.memory_bytes <= device.memory_free + freed:
+            if (device := hive.devices.get(offer.device)) is None:
                 return None
-            best = max(best, (device.memory_free + freed, offer.memory_bytes, device.name))
+            ours = [w for w in self.workers.values() if w.hive == hive.name and w.told.device == offer.device]
+            soon = device.memory_free + sum(worker.told.memory_bytes for worker in ours)
+            if offer.memory_bytes <= {"now": device.memory_free, "soon": soon, "ever": device.memory_total}[when]:
+                return None
+            best = max(best, (device.memory_free if when == "now" else soon, offer.memory_bytes, device.name))
         available, required, name = best
         told = f"the model needs {required} bytes, {name} has {available}"
         return Refuse(
             request=request,
             code="INSUFFICIENT_MEMORY",
             message=told,
-            retry_after_s=5 if is_now else 0,
+            retry_after_s=0 if when == "ever" else 5,
             required_bytes=required,
             available_bytes=available,
             device=name,

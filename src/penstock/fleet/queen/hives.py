@@ -19,14 +19,14 @@ from penstock.core.fleet.fencing import Claim, FencedOff, Granted, NameTaken, re
 from penstock.core.fleet.known import KnownHive
 from penstock.core.fleet.life import LIVE
 from penstock.core.fleet.names import is_hive, is_model, is_worker
-from penstock.core.fleet.parties import Failed, Hive, Refuse, Working
+from penstock.core.fleet.parties import Failed, Hive, Refuse, Worker, Working
 from penstock.core.fleet.policy import HivePolicy, QueenPolicy
 from penstock.fleet.bodies import refuse
 from penstock.fleet.calling import Caller, Unreachable
 from penstock.fleet.errors import FleetError
 from penstock.fleet.logs import Log
 from penstock.fleet.queen.dispatching import Dispatcher, error_of, now_ms
-from penstock.fleet.queen.registry import HiveRegistry, Saving
+from penstock.fleet.queen.registry import AGAIN_S, HiveRegistry, Saving
 from penstock.fleet.schema import (
     API_VERSION,
     FieldProblem,
@@ -84,19 +84,30 @@ class Hives:
         return Registered(name=report.name, epoch=epoch, heartbeat_ms=self._policy.heartbeat_ms)
 
     async def recall(self) -> None:
-        """Ask all that were known."""
+        """Ask all that were known. Where that cannot be read: until it can."""
+        while not await self._read():
+            self.recalled.set()
+            await asyncio.sleep(AGAIN_S)
+        if self._registry.set_aside:
+            self._log.error("registry was damaged: set aside and begun anew", set_aside=self._registry.set_aside)
+        await asyncio.gather(*(self._recall(row) for row in self._unheard()))
+        self.recalled.set()
+
+    async def _read(self) -> bool:
         try:
             rows = await asyncio.to_thread(self._registry.rows)
         except OSError as error:
+            if not self._is_unread:
+                self._log.error("registry cannot be read: going on from memory", error=str(error))
             self._is_unread = True
-            self._log.error("registry cannot be read: going on from memory", error=str(error))
-            rows = []
-        if self._registry.set_aside:
-            self._log.error("registry was damaged: set aside and begun anew", set_aside=self._registry.set_aside)
+            return False
+        self._is_unread = False
         for row in rows:
             self._known.setdefault(row.name, row)
-        await asyncio.gather(*(self._recall(row) for row in rows if row.instance))
-        self.recalled.set()
+        return True
+
+    def _unheard(self) -> list[KnownHive]:
+        return [row for name, row in self._known.items() if row.instance and name not in self._reports]
 
     async def watch(self) -> None:
         """Note who is not heard any more, for ever."""
@@ -201,8 +212,10 @@ class Hives:
 
     def workers(self) -> list[WorkerInfo]:
         """Of all hives that are heard, by id."""
-        heard = [self._reports[name] for name in self.dispatcher.routing.hives]
+        routing = self.dispatcher.routing
+        heard = [self._reports[name] for name in routing.hives]
         found = [self._seen(worker, report.name) for report in heard for worker in report.workers]
+        found += [_unlisted(worker) for worker in routing.workers.values() if not worker.is_listed]
         return sorted(found, key=lambda worker: worker.worker_id)
 
     def worker(self, worker_id: str) -> WorkerInfo:
@@ -324,6 +337,24 @@ class Hives:
         if url not in self._callers:
             self._callers[url] = Caller(url, self._token)
         return self._callers[url]
+
+
+def _unlisted(worker: Worker) -> WorkerInfo:
+    """One that is known from the answer to its spawn alone."""
+    told = worker.told
+    return WorkerInfo(
+        worker_id=told.worker_id,
+        url=told.url,
+        state=told.state,
+        model=told.model,
+        backend=told.backend,
+        device=told.device,
+        slots=told.slots,
+        busy=len(worker.taken),
+        pid=told.pid,
+        hive=worker.hive,
+        memory_bytes=told.memory_bytes,
+    )
 
 
 def _unreachable(hive: str) -> FleetError:

@@ -1,0 +1,431 @@
+"""Hives at the queen: who may speak for a name, what is believed, and what a new queen remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import httpx2
+import msgspec
+
+from penstock.core.fleet.known import KnownHive
+from penstock.core.fleet.parties import Device
+from penstock.core.fleet.policy import QueenPolicy
+from penstock.fleet.schema import API_VERSION
+from tests.fleet.queen_world import DONE, STARTED, Heard, TestHive, World, offer, one_token, queen, token, until, world
+
+QUICK = QueenPolicy(stale_ms=600, heartbeat_ms=200)
+
+
+def code_of(answer: httpx2.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+async def listed(w: World) -> dict[str, str]:
+    return {hive["name"]: hive["state"] for hive in (await w.client.get("/v1/hives")).json()["hives"]}
+
+
+def test_a_hive_registers_and_is_listed_with_its_workers_and_models() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            assert (await w.client.get("/v1/hives")).json() == {"hives": []}
+            assert code_of(await w.client.post("/v1/inference", json={"prompt": "p", "model": "tiny"})) == (
+                503,
+                "NO_HIVE",
+            )
+            hive = await w.hive("east", offer(), offer("team/wide:7b"))
+            worker = await hive.add()
+            await hive.join()
+            told = (await w.client.get("/v1/hives/east")).json()
+            assert (told["state"], told["epoch"], told["workers"]) == ("ready", 1, 1)
+            assert told["models"] == ["team/wide:7b", "tiny"]
+            (seen,) = (await w.client.get("/v1/workers/list")).json()["workers"]
+            assert (seen["worker_id"], seen["hive"], seen["state"]) == (worker.id, "east", "idle")
+            assert (await w.client.get(f"/v1/workers/{worker.id}")).json() == seen
+            models = (await w.client.get("/v1/models")).json()["data"]
+            assert {each["id"]: each["state"] for each in models} == {"tiny": "loaded", "team/wide:7b": "cold"}
+            assert (await w.client.get("/v1/models/team/wide:7b")).json()["id"] == "team/wide:7b"
+            assert code_of(await w.client.get("/v1/models/none")) == (404, "MODEL_NOT_FOUND")
+            assert code_of(await w.client.get("/v1/workers/none")) == (404, "UNKNOWN_WORKER")
+            answer = await w.client.post("/v1/inference", json={"prompt": "p", "model": "none"})
+            assert code_of(answer) == (404, "MODEL_NOT_FOUND")
+
+    asyncio.run(scenario())
+
+
+def test_of_three_that_register_one_name_at_once_one_wins() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hives = [await w.hive("east") for _ in range(3)]
+            for number, hive in enumerate(hives):
+                hive.instance = f"i{number}"
+            answers = await asyncio.gather(*(hive.send() for hive in hives))
+            assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+            refused = next(answer for answer in answers if answer.status_code == 409)
+            assert code_of(refused) == (409, "HIVE_NAME_TAKEN")
+
+    asyncio.run(scenario())
+
+
+def test_a_hive_that_was_killed_and_started_again_has_its_name_at_once() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            old = await w.hive("east")
+            await old.add()
+            await old.join()
+            await old.close()
+            new = await w.hive("east")
+            new.instance = "east-2"
+            await new.join()
+            assert new.epoch == 2
+            assert (await w.client.get("/v1/workers/list")).json()["workers"] == []
+            old.number = 99
+            assert code_of(await old.send()) == (409, "FENCED")
+
+    asyncio.run(scenario())
+
+
+def test_an_old_report_is_not_believed() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east")
+            await hive.join()
+            await hive.stop_heart()
+            hive.number = 10
+            await hive.send()
+            hive.number = 4
+            assert code_of(await hive.send()) == (409, "STALE_REPORT")
+            hive.number = 10
+            assert (await hive.send()).status_code == 200
+
+    asyncio.run(scenario())
+
+
+def test_another_version_is_told_both() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east")
+            hive.api_version = 99
+            answer = await hive.send()
+            assert code_of(answer) == (426, "VERSION_MISMATCH")
+            details = answer.json()["error"]["details"]
+            assert (details["queen"]["api_version"], details["hive"]["api_version"]) == (API_VERSION, 99)
+
+    asyncio.run(scenario())
+
+
+def test_a_hive_that_cannot_be_reached_is_not_registered(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(registry=tmp_path / "registry.db") as w:
+            hive = await w.hive("east")
+            await hive.server.close()
+            assert code_of(await hive.send()) == (503, "HIVE_UNREACHABLE")
+            assert await listed(w) == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_report_that_is_not_sound_names_its_fields_and_never_their_values() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer("a\nb"))
+            hive.name = "../x"
+            answer = await hive.send()
+            assert code_of(answer) == (400, "INVALID_REQUEST")
+            assert {each["field"] for each in answer.json()["error"]["details"]["fields"]} == {"name", "offers"}
+            assert "../x" not in answer.text
+
+    asyncio.run(scenario())
+
+
+def test_a_removed_hive_is_fenced_off_and_its_name_is_free() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east")
+            await hive.join()
+            assert (await w.client.delete("/v1/hives/east")).status_code == 204
+            assert await listed(w) == {}
+            assert code_of(await w.client.delete("/v1/hives/east")) == (404, "UNKNOWN_HIVE")
+            assert code_of(await hive.send()) == (409, "FENCED")
+            hive.instance, hive.epoch = "east-2", 0
+            assert (await hive.send()).json()["epoch"] == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_token_is_needed_to_register_where_there_is_one() -> None:
+    async def scenario() -> None:
+        async with world(token="secret") as w:
+            stranger = await w.hive("west")
+            assert code_of(await stranger.send()) == (401, "INVALID_TOKEN")
+            hive = await w.hive("east", token="secret")
+            await hive.add(one_token)
+            await hive.join()
+            (worker,) = hive.workers.values()
+            await w.infer()
+            assert worker.server.heard[0].headers["authorization"] == "Bearer secret"
+            async with httpx2.AsyncClient(base_url=w.queen.url) as nobody:
+                assert (await nobody.get("/v1/health")).status_code == 200
+                assert code_of(await nobody.get("/v1/hives")) == (401, "INVALID_TOKEN")
+            assert "secret" not in "".join(w.queen.log)
+
+    asyncio.run(scenario())
+
+
+def test_a_silent_hive_gets_no_new_work_and_what_streams_goes_on() -> None:
+    may_end = asyncio.Event()
+
+    async def behave(heard: Heard) -> None:
+        await heard.begin()
+        await heard.put(STARTED, token(0))
+        await may_end.wait()
+        await heard.put(b'event: end\ndata: {"tokens_out":1,"stop_reason":"stop","ms":1}\n\n', DONE)
+        await heard.end()
+
+    async def scenario() -> None:
+        async with world(QUICK) as w:
+            hive = await w.hive("east", offer(slots=2))
+            await hive.add(behave, slots=2)
+            await hive.join()
+            async with w.asking() as stream:
+                await stream.until("token")
+                await hive.stop_heart()
+                await w.queen.until_told("hive is lost")
+                assert await listed(w) == {"east": "lost"}
+                answer = await w.client.post("/v1/inference", json={"prompt": "p", "model": "tiny"})
+                assert code_of(answer) == (503, "NO_HIVE")
+                await hive.send()
+                found = await w.queen.metrics()
+                assert found["penstock_queen_requests_in_flight"] == 1, "its slot is taken all the while"
+                may_end.set()
+                assert [each.name for each in await stream.rest()] == ["end", ""]
+
+    asyncio.run(scenario())
+
+
+def test_what_a_silent_hive_has_not_begun_is_served_elsewhere() -> None:
+    async def silent(heard: Heard) -> None:
+        await heard.begin()
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        async with world(QUICK) as w:
+            hive = await w.hive("east", offer())
+            worker = await hive.add(silent)
+            await hive.join()
+            asking = asyncio.ensure_future(w.infer())
+            await worker.server.next()
+            west = await w.hive("west", offer())
+            await west.add(one_token)
+            beating = asyncio.ensure_future(beat(west))
+            await hive.stop_heart()
+            assert [each.name for each in await asking] == ["started", "token", "end", ""]
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+async def beat(hive: TestHive) -> None:
+    while True:
+        await hive.send()
+
+
+def test_a_spawn_that_a_hive_refuses_is_told_to_who_waits() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer())
+            hive.refuses = (502, "START_FAILED")
+            await hive.join()
+            said = await w.infer()
+            assert msgspec.json.decode(said[-2].data)["code"] == "START_FAILED"
+            hive.refuses = None
+            assert [each.name for each in await w.infer()][-3:] == ["token", "end", ""], "it is tried again"
+
+    asyncio.run(scenario())
+
+
+def test_a_load_that_fails_is_told_with_its_reason() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer())
+            hive.spawn_state = "loading"
+            await hive.join()
+            asking = asyncio.ensure_future(w.infer())
+            (worker,) = await until(lambda: list(hive.workers.values()))
+            worker.state, worker.code, worker.message = "failed", "LOADING_TIMEOUT", "layer 3 of 9"
+            await hive.send()
+            failure = msgspec.json.decode((await asking)[-2].data)
+            assert failure == {"code": "LOADING_TIMEOUT", "message": "layer 3 of 9"}
+
+    asyncio.run(scenario())
+
+
+def test_a_model_too_large_says_what_it_needs() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer(memory_bytes=2_000))
+            hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=900),)
+            await hive.join()
+            got = await w.client.post("/v1/chat/completions", json={"model": "tiny", "messages": [{"role": "user"}]})
+            assert code_of(got) == (503, "INSUFFICIENT_MEMORY")
+            told = got.json()["error"]["details"]
+            assert told == {"device": "cpu", "required_bytes": 2_000, "available_bytes": 900}
+
+    asyncio.run(scenario())
+
+
+def test_an_idle_worker_makes_way_for_another_model() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer(memory_bytes=600), offer("wide", memory_bytes=600))
+            hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=400),)
+            worker = await hive.add(memory=600)
+            await hive.join()
+            asking = asyncio.ensure_future(w.infer(model="wide"))
+            await until(lambda: hive.ended == [worker.id])
+            hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=1_000),)
+            await hive.send()
+            assert [each.name for each in await asking][-3:] == ["token", "end", ""]
+
+    asyncio.run(scenario())
+
+
+def test_workers_are_spawned_and_ended_on_demand() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer())
+            await hive.join()
+            spawned = (await w.client.post("/v1/workers/spawn", json={})).json()
+            assert spawned["state"] == "idle"
+            assert code_of(await w.client.post("/v1/workers/spawn", json={"model": "tiny"})) == (
+                503,
+                "WORKERS_EXHAUSTED",
+            )
+            assert code_of(await w.client.post("/v1/workers/spawn", json={"model": "none"})) == (404, "MODEL_NOT_FOUND")
+            assert (await w.client.delete(f"/v1/workers/{spawned['worker_id']}")).status_code == 204
+            assert hive.ended == [spawned["worker_id"]]
+            assert code_of(await w.client.delete("/v1/workers/none")) == (404, "UNKNOWN_WORKER")
+
+    asyncio.run(scenario())
+
+
+def test_two_hives_share_the_work() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            workers = [await w.worker(endless, name=name, slots=2) for name in ("east", "west")]
+            streams = [w.asking() for _ in range(4)]
+            for stream in streams:
+                answer = await stream.__aenter__()
+                await answer.until("token")
+            for stream in streams:
+                await stream.__aexit__(None, None, None)
+            assert [len([h for h in worker.server.heard if h.method == "POST"]) for worker in workers] == [2, 2]
+
+    async def endless(heard: Heard) -> None:
+        if heard.method == "DELETE":
+            await heard.answer(204)
+            return
+        await heard.begin()
+        await heard.put(STARTED, token(0))
+        await asyncio.Event().wait()
+
+    asyncio.run(scenario())
+
+
+# --- a queen that is started again -----------------------------------------------------------------------------------
+
+
+def test_a_new_queen_asks_the_hives_that_were_known_and_serves_within_two_seconds(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        registry = tmp_path / "registry.db"
+        async with world(registry=registry) as w:
+            hive = await w.hive("east")
+            worker = await hive.add()
+            await hive.join()
+            await hive.stop_heart()
+            await until_saved(registry, 1)
+            await w.queen.end(9)
+            async with queen(registry=registry) as second:
+                begun = time.monotonic()
+                answer = await second.client.post("/v1/inference", json={"prompt": "p", "model": "tiny"})
+                assert answer.content.endswith(DONE)
+                assert time.monotonic() - begun < 2
+                assert worker.server.heard
+                (known,) = (await second.client.get("/v1/hives")).json()["hives"]
+                assert (known["name"], known["epoch"], known["state"]) == ("east", 1, "ready")
+
+    asyncio.run(scenario())
+
+
+async def until_saved(registry: Path, epoch: int) -> None:
+    from penstock.adapters.hives_sqlite import SqliteHives
+
+    def saved() -> list[KnownHive]:
+        reading = SqliteHives(registry)
+        try:
+            return [row for row in reading.rows() if row.epoch == epoch]
+        finally:
+            reading.close()
+
+    await until(saved)
+
+
+def test_a_queen_that_forgot_takes_a_hive_in_anew() -> None:
+    async def scenario() -> None:
+        port = free_port()
+        async with queen(port=port) as first:
+            hive = TestHive(first.url, "east", (offer(),))
+            await hive.open()
+            await hive.join()
+            await hive.stop_heart()
+            await first.end(9)
+            async with queen(port=port):
+                assert (await hive.send()).json()["epoch"] == 2
+            await hive.close()
+
+    asyncio.run(scenario())
+
+
+def free_port() -> int:
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        return int(probing.getsockname()[1])
+
+
+def test_a_damaged_registry_is_set_aside_and_begun_anew(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.db"
+    registry.write_bytes(b"no database " * 1_000)
+
+    async def scenario() -> None:
+        async with world(registry=registry) as w:
+            told = await w.queen.until_told("registry was damaged: set aside and begun anew")
+            assert Path(told["set_aside"]).read_bytes().startswith(b"no database")
+            await (await w.hive("east")).join()
+            await until_saved(registry, 1)
+            assert (await w.client.get("/v1/health")).json()["status"] == "ok"
+
+    asyncio.run(scenario())
+
+
+def test_a_registry_that_cannot_be_written_degrades_the_queen_and_is_written_later(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file in place of a directory")
+
+    async def status(w: World) -> str:
+        return str((await w.client.get("/v1/health")).json()["status"])
+
+    async def scenario() -> None:
+        async with world(registry=home / "registry.db") as w:
+            assert await status(w) == "degraded"
+            await w.worker()
+            assert [each.name for each in await w.infer()][-3:] == ["token", "end", ""]
+            await w.queen.until_told("registry cannot be written: going on from memory")
+            home.unlink()
+            await until_saved(home / "registry.db", 1)
+            await w.queen.until_told("registry is written again")
+            assert await status(w) == "ok"
+
+    asyncio.run(scenario())
