@@ -14,6 +14,7 @@ from penstock.core.fleet.policy import HivePolicy
 from penstock.fleet import processes
 from penstock.fleet.calling import Caller, Unreachable
 from penstock.fleet.errors import FleetError
+from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.roster import Roster, Worker
 from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
@@ -109,13 +110,24 @@ class Ending:
         assert child is not None
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, limit_s)):
-                was_busy = False
-                async with Caller(worker.url, self._token, policy.health_ms / 1_000) as caller:
-                    while not child.ended.done() and await _is_busy(caller):
-                        was_busy = True
-                        await asyncio.wait({child.ended}, timeout=policy.health_ms / 1_000)
-                if was_busy:
+                if await self._was_busy(worker, child):
                     await asyncio.wait({child.ended}, timeout=policy.term_ms_max / 1_000)
+
+    async def _was_busy(self, worker: Worker, child: Child) -> bool:
+        """Return when it has nothing more to do, or does not answer any more. True: it had something to do."""
+        was_busy, missed, pause_s = False, 0, self._policy.health_ms / 1_000
+        async with Caller(worker.url, self._token, pause_s) as caller:
+            while not child.ended.done() and missed < self._policy.health_misses_max:
+                try:
+                    is_busy = (await caller.get("/v1/health", WorkerHealth)).busy > 0
+                except (Unreachable, FleetError):
+                    missed += 1
+                    continue
+                if not is_busy:
+                    break
+                was_busy, missed = True, 0
+                await asyncio.wait({child.ended}, timeout=pause_s)
+        return was_busy
 
     def _note(self, worker_id: str, pid: int, number: signal.Signals, reason: str) -> None:
         self._signals.labels(number.name, reason.partition(":")[0]).inc()
@@ -145,10 +157,3 @@ class Ending:
             await asyncio.to_thread(processes.kill_tree, process)
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-
-
-async def _is_busy(caller: Caller) -> bool:
-    try:
-        return (await caller.get("/v1/health", WorkerHealth)).busy > 0
-    except (Unreachable, FleetError):
-        return False

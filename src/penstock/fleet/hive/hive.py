@@ -30,7 +30,7 @@ from penstock.fleet.choices import ADDRESS
 from penstock.fleet.errors import FleetError
 from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.ending import Ending
-from penstock.fleet.hive.memory import CPU, cpu_device, refuse_too_large, required_bytes
+from penstock.fleet.hive.memory import cpu_device, refuse_too_large, required_bytes
 from penstock.fleet.hive.options import HiveOptions
 from penstock.fleet.hive.ports import Ports
 from penstock.fleet.hive.roster import Roster, Worker, now_ms
@@ -86,7 +86,7 @@ class Hive:
         worker, starting = self._begin(model, asked.port, self._restart_taken(model.name))
         await asyncio.shield(starting)
         if asked.wait:
-            await worker.until(lambda: not worker.is_coming)
+            await worker.until(lambda: bool(worker.loaded_ms) or not worker.is_live)
         if not worker.is_live:
             raise worker.failure()
         return Spawned(worker_id=worker.id, url=worker.url, state=worker.state)
@@ -121,7 +121,7 @@ class Hive:
         )
         self.restarts_of(model.name).start(now_ms())
         self.roster.add(worker)
-        return worker, self._go(self._start(worker, listening))
+        return worker, self.go(self._start(worker, listening))
 
     def _refuse(self, model: Model) -> None:
         if self.is_draining:
@@ -172,14 +172,14 @@ class Hive:
 
     def watch(self, worker: Worker) -> None:
         """See what becomes of it."""
-        self._go(Watch(worker, self.roster, self.policy, self.options.token, self).run())
+        self.go(Watch(worker, self.roster, self.policy, self.options.token, self).run())
 
     # --- what a worker says -----------------------------------------------------------------------------------------
 
     def hear(self, told: ReadyCallback) -> Acknowledged:
         """A worker's callback. Raises `FleetError`."""
         worker = self.roster.find(told.worker_id)
-        if worker is None:
+        if worker is None or not (worker.is_ours or worker.is_live):
             return self._take_in(told)
         if not hmac.compare_digest(worker.nonce.encode(), told.nonce.encode()):
             self._log.warning("forged callback", worker_id=worker.id)
@@ -245,7 +245,7 @@ class Hive:
             self.restarts_of(worker.model.name).failed(now_ms())
             self._plan_replacement(worker)
         self.roster.move(worker, "failed", code=code, why=message, log=worker.log.lines())
-        self._go(self.ending.kill(worker, code))
+        self.go(self.ending.kill(worker, code))
 
     def rest(self, worker: Worker) -> None:
         """Nobody has asked it for too long."""
@@ -261,7 +261,7 @@ class Hive:
             kind = {"starting": "START_FAILED", "loading": "LOAD_FAILED"}.get(worker.state, "WORKER_FAILED")
             self.fail(worker, kind, _ended(code))
         self.roster.changed()
-        self._go(self.ending.sweep())
+        self.go(self.ending.sweep())
 
     def _plan_replacement(self, worker: Worker) -> None:
         if worker.loaded_ms and not self.is_draining:
@@ -379,7 +379,7 @@ class Hive:
             slots=model.slots,
             workers_max=model.workers_max,
             memory_bytes=required_bytes(model),
-            device=CPU,
+            device=model.device,
             retry_ms=self._closed_ms(model.name),
         )
 
@@ -403,7 +403,7 @@ class Hive:
         workers = {worker.pid for worker in self.roster if worker.child is not None and not worker.child.ended.done()}
         return workers | self.spawner.pids() | self.strangers | self.visitors
 
-    def _go(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def go(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """In the background; what goes wrong there is a defect, and is told."""
         doing = asyncio.ensure_future(work)
         self._background.add(doing)

@@ -145,6 +145,8 @@ def _restore(kept: KeptWorker, hive: Hive) -> None:
         hive.adopt(worker, Child(kept.held, log))
         if worker.state == "draining":
             hive.ending.resume(worker)
+        elif not worker.is_live:
+            hive.go(hive.ending.kill(worker, worker.code))
     elif worker.is_live:
         hive.watch(worker)
 

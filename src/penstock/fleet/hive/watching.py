@@ -44,8 +44,13 @@ class Watch:
 
     async def run(self) -> None:
         """Until the worker has ended, or failed."""
-        if not await self._has_called():
-            return
+        if await self._has_called():
+            if self._worker.state != "loading":
+                await self._pause()  # it was heard just now; and when many start at once, others need the time
+            await self._see()
+            await self._has_left()
+
+    async def _see(self) -> None:
         async with Caller(self._worker.url, self._token, self._policy.health_ms / 1_000) as caller:
             listening = asyncio.ensure_future(self._follow_loading(caller))
             try:
@@ -55,7 +60,6 @@ class Watch:
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
-        await self._has_left()
 
     async def _has_left(self) -> None:
         """Who drains may be too busy to answer, but not for ever. It may do so unasked, when somebody signals it."""
