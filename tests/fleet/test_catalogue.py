@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -343,6 +343,7 @@ def test_an_address_of_http_is_sound(url: str) -> None:
     assert wrong_with_url(url) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_whatever_a_model_is_called_its_file_is_one_plain_name(name: str) -> None:
     placed = file_name(name)
@@ -350,6 +351,7 @@ def test_whatever_a_model_is_called_its_file_is_one_plain_name(name: str) -> Non
     assert len((placed + ".part.json").encode()) <= 255
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("ab/:@+._-%"), min_size=1, max_size=6).map("".join), st.data())
 def test_two_models_never_share_a_file(name: str, data: st.DataObject) -> None:
     other = data.draw(st.lists(st.sampled_from("ab/:@+._-%"), min_size=1, max_size=6).map("".join))

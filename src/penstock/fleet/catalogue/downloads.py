@@ -259,7 +259,6 @@ class _Download:
         begun = self._noted()
         if begun.url == self.wanted.url and begun.validator:
             return begun
-        self._drop()
         return _Begun(url=self.wanted.url, validator="", total=0)
 
     def _noted(self) -> _Begun:

@@ -1,0 +1,173 @@
+"""Defects in the catalogue of models and in the engines that relay: bytes, files, downloads, children."""
+
+from __future__ import annotations
+
+from tests.mutants.defect import Planted
+
+GGUF = "tests/fleet/test_gguf.py::"
+CATALOGUE = "tests/fleet/test_catalogue.py::"
+DOWNLOAD = "tests/fleet/test_download.py::"
+UPSTREAM = "tests/fleet/test_upstream_engine.py::"
+
+PLANTED = (
+    Planted(
+        "gguf-length",
+        "a length in a GGUF file is believed",
+        "fleet/catalogue/gguf.py",
+        "if count > self.size - self.at:",
+        "if False:",
+        (f"{GGUF}test_a_file_that_is_no_sound_gguf_is_told_what_it_is",),
+    ),
+    Planted(
+        "gguf-truncated",
+        "a GGUF file without the end of its tensors is taken",
+        "fleet/catalogue/gguf.py",
+        "if seen.number and begin + seen.end > reading.size:",
+        "if False:",
+        (f"{GGUF}test_wherever_a_file_is_cut_it_is_said_and_not_loaded",),
+    ),
+    Planted(
+        "catalogue-aside",
+        "a damaged catalogue is written over",
+        "fleet/catalogue/catalogue.py",
+        "os.rename(self.path, aside)",
+        "aside.touch()",
+        (f"{CATALOGUE}test_a_damaged_catalogue_is_set_aside_before_it_is_written",),
+    ),
+    Planted(
+        "catalogue-lock",
+        "two processes write the catalogue at once",
+        "fleet/catalogue/catalogue.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        (f"{DOWNLOAD}test_pulls_of_one_name_at_once_are_one_download",),
+    ),
+    Planted(
+        "catalogue-twice",
+        "a name is given to two models",
+        "fleet/catalogue/catalogue.py",
+        "if model.name in names:",
+        "if False:",
+        (f"{CATALOGUE}test_a_name_is_taken_once",),
+    ),
+    Planted(
+        "catalogue-delete",
+        "a file that nobody downloaded is deleted with its model",
+        "fleet/catalogue/catalogue.py",
+        "if model.path != str(path):",
+        "if False:",
+        (f"{CATALOGUE}test_removing_forgets_the_model_and_leaves_a_file_that_was_not_downloaded",),
+    ),
+    Planted(
+        "catalogue-check",
+        "a file with other bytes of the same length passes",
+        "fleet/catalogue/catalogue.py",
+        "if sha256_of(Path(model.path), progress) != model.sha256:",
+        "if False:",
+        (f"{CATALOGUE}test_a_file_that_changed_is_seen",),
+    ),
+    Planted(
+        "model-url-secret",
+        "an address may hold a password",
+        "fleet/catalogue/model_rules.py",
+        "if parts.username is not None or parts.password is not None:",
+        "if False:",
+        (f"{CATALOGUE}test_an_upstream_model_is_sound",),
+    ),
+    Planted(
+        "download-range",
+        "whatever part the server gives is put to what is here",
+        "fleet/catalogue/downloads.py",
+        "return same and placed in",
+        "return same or placed in",
+        (f"{DOWNLOAD}test_a_part_that_was_not_asked_for_is_not_taken",),
+    ),
+    Planted(
+        "download-validator",
+        "two halves of two files are put together",
+        "fleet/catalogue/downloads.py",
+        'same = _validator(response) in ("", begun.validator)',
+        "same = True",
+        (f"{DOWNLOAD}test_a_part_of_a_changed_file_is_not_put_to_the_other_half",),
+    ),
+    Planted(
+        "download-if-range",
+        "a file that changed meanwhile is gone on from",
+        "fleet/catalogue/downloads.py",
+        '"if-range": begun.validator',
+        '"x-none": begun.validator',
+        (f"{DOWNLOAD}test_a_download_that_is_cut_goes_on_where_it_was",),
+    ),
+    Planted(
+        "download-checksum",
+        "a file with another checksum is taken",
+        "fleet/catalogue/downloads.py",
+        "if asked and sha256_of(self.part) != asked:",
+        "if False:",
+        (f"{DOWNLOAD}test_a_wrong_checksum_is_fetched_once_more",),
+    ),
+    Planted(
+        "download-again",
+        "a connection that breaks is not tried again",
+        "fleet/catalogue/downloads.py",
+        "except httpx2.HTTPError as error:",
+        "except httpx2.PoolTimeout as error:",
+        (f"{DOWNLOAD}test_a_download_that_is_cut_goes_on_where_it_was",),
+    ),
+    Planted(
+        "download-other",
+        "the part of another address is gone on from",
+        "fleet/catalogue/downloads.py",
+        "if begun.url == self.wanted.url and begun.validator:",
+        "if begun.validator:",
+        (f"{DOWNLOAD}test_the_part_of_another_address_is_not_gone_on_from",),
+    ),
+    Planted(
+        "relay-port",
+        "a port that somebody took ends a worker",
+        "fleet/worker/upstream.py",
+        "if not (left and port and is_taken(port)):",
+        "if True:",
+        (f"{UPSTREAM}test_a_port_that_somebody_took_in_between_is_not_the_end",),
+    ),
+    Planted(
+        "relay-hang-up",
+        "the server works on for a client that left",
+        "fleet/worker/upstream.py",
+        "            await response.aclose()\n",
+        "            pass\n",
+        (f"{UPSTREAM}test_leaving_a_chat_hangs_up_before_its_first_byte_and_after",),
+    ),
+    Planted(
+        "relay-broken-off",
+        "a stream that broke off is taken for a whole one",
+        "fleet/worker/upstream.py",
+        "    if reason is not None:\n        yield reason",
+        '    yield reason or Stop("stop")',
+        (f"{UPSTREAM}test_a_stream_that_breaks_off_has_no_stop",),
+    ),
+    Planted(
+        "relay-beat",
+        "an answer that comes whole is taken for a hang",
+        "fleet/worker/upstream.py",
+        "        if now != before:\n                beat()",
+        "        if False:\n                beat()",
+        (f"{UPSTREAM}test_an_answer_that_comes_whole_is_no_hang",),
+    ),
+    Planted(
+        "relay-keeper",
+        "a worker's server is started without a keeper",
+        "fleet/worker/child.py",
+        'self._argv = [*(word.replace("{parent}", str(os.getpid())) for word in keeper), *argv]',
+        "self._argv = [*argv]",
+        (f"{UPSTREAM}test_a_worker_that_is_killed_leaves_no_server",),
+    ),
+    Planted(
+        "relay-sockets",
+        "a worker's server inherits its sockets",
+        "fleet/worker/child.py",
+        "            start_new_session=True,\n",
+        "            start_new_session=True,\n            close_fds=False,\n",
+        (f"{UPSTREAM}test_a_worker_serves_through_its_child",),
+    ),
+)
