@@ -327,6 +327,15 @@ async def test_an_answer_that_comes_whole_is_no_hang(tmp_path: Path) -> None:
             assert [chunk async for chunk in relay.chunks] == [b"{}"]
 
 
+@history
+async def test_a_prompt_that_is_read_for_long_is_no_hang(tmp_path: Path) -> None:
+    play = Play(pieces=events(text("a"), text("b", "stop"), "[DONE]"), hold_before=0)
+    async with relaying({COMPLETIONS: [play]}) as (engine, upstream), aclosing(engine.infer(ASKED)) as pieces:
+        assert await anext(pieces) == ""
+        upstream.released.set()
+        assert [piece async for piece in pieces if piece != ""] == ["a", "b", Stop("stop")]
+
+
 # --- a child --------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from penstock.fleet.schema import InferenceRequest
 from penstock.fleet.serving import url_of
 from penstock.fleet.worker.engine import Beat, LoadFailed, Relay, Stop, Tell
 from penstock.fleet.worker.worker import Worker
-from tests.fleet.worker_world import WAIT_S_MAX, Heard, HiveEar, chat_body, heard, hive_ear
+from tests.fleet.worker_world import WAIT_S_MAX, Heard, HiveEar, chat_body, heard, hive_ear, tokens_of
 
 EVENTS = {"content-type": "text/event-stream"}
 
@@ -46,6 +46,7 @@ class Fake:
 
     async def infer(self, asked: InferenceRequest) -> AsyncGenerator[str | Stop, None]:
         try:
+            yield ""  # it works
             yield "a"
             self.works.set()
             await asyncio.get_running_loop().create_future()
@@ -129,7 +130,7 @@ def test_an_engine_that_dies_ends_every_request_and_the_worker() -> None:
             await engine.works.wait()
             engine.dead.set()
             told = await asking
-            assert (told.text, told.failure, engine.stopped) == ("a", "WORKER_FAILED", 1)
+            assert (tokens_of(told.events), told.failure, engine.stopped) == (["a"], "WORKER_FAILED", 1)
             failed = await worker.ear.until("failed")
             assert failed.message == "its child exited with 9"
             assert await worker.ended() == 1

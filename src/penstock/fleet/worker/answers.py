@@ -92,6 +92,9 @@ class Stream(Answer):
             async for piece in pieces:
                 if isinstance(piece, Stop):
                     return piece
+                if not piece:
+                    flight.beat()
+                    continue
                 self.took(flight)
                 await _body(send, written(Token(t=piece, i=flight.tokens - 1)))
                 flight.beat()

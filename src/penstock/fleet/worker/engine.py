@@ -58,7 +58,10 @@ class Engine(Protocol):
         """Return when a request can be served. Raises `LoadFailed`. Cancelled: the worker ends, `close` follows."""
 
     def infer(self, asked: InferenceRequest) -> AsyncGenerator[str | Stop, None]:
-        """The text of each token, whole characters each, then one `Stop`. Raises `FleetError`."""
+        """The text of each token, whole characters each, then one `Stop`. Raises `FleetError`.
+
+        An empty text is no token: it says that the engine is at work, where a long prompt is read.
+        """
 
     def chat(self, raw: bytes, headers: Mapping[str, str], beat: Beat) -> AbstractAsyncContextManager[Relay]:
         """OpenAI's chat completion: `raw` is the request's body as it came, `headers` in lower case.

@@ -177,7 +177,22 @@ class UpstreamEngine:
 
     def infer(self, asked: InferenceRequest) -> AsyncGenerator[str | Stop, None]:
         """By text completion; where the server has none, as a chat of one message."""
-        return self._infer(asked)
+        return self._with_beats(self._infer(asked))
+
+    async def _with_beats(self, pieces: AsyncGenerator[str | Stop, None]) -> AsyncGenerator[str | Stop, None]:
+        """Empty texts until the first piece came, for as long as something is seen to be done for it."""
+        first = asyncio.ensure_future(anext(pieces, None))
+        try:
+            async for _ in self._beats(first):
+                yield ""
+            if (piece := await first) is not None:
+                yield piece
+                async for piece in pieces:
+                    yield piece
+        finally:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            await pieces.aclose()
 
     async def _infer(self, asked: InferenceRequest) -> AsyncGenerator[str | Stop, None]:
         for surface in self._surfaces:
@@ -231,13 +246,20 @@ class UpstreamEngine:
         return msgspec.json.encode(fields | {"model": self._name})
 
     async def _beat(self, beat: Beat) -> None:
-        """Until the first byte of the answer came."""
+        """Until it is cancelled: at the first byte of the answer."""
+        async for _ in self._beats(asyncio.get_running_loop().create_future()):
+            beat()
+
+    async def _beats(self, until: asyncio.Future[Any]) -> AsyncIterator[None]:
+        """One for each second in which something was seen to be done, up to `BEATS_MAX` seconds."""
         before: object = None
         for _ in range(BEATS_MAX):
-            await asyncio.sleep(BEAT_S)
+            await asyncio.wait([until], timeout=BEAT_S)
+            if until.done():
+                return
             now = await self._pulse()
             if now != before:
-                beat()
+                yield
             before = now
 
     async def _pulse(self) -> object:
