@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import msgspec
 
@@ -64,16 +65,14 @@ class Spawner:
         """The worker's process. Raises `OSError`. Our copy of the socket is closed: it would accept for a dead one."""
         owner_read, owner_write = os.pipe()
         log_read, log_write = os.pipe()
-        try:
+        with ExitStack() as kept, ExitStack() as theirs:
+            for ours in (owner_write, log_read):
+                kept.callback(os.close, ours)
+            for given in (owner_read, log_write):
+                theirs.callback(os.close, given)
+            theirs.callback(listening.close)
             pid, pidfd, is_cold = await self._start(order, [listening.fileno(), owner_read, log_write])
-        except BaseException:
-            os.close(owner_write)
-            os.close(log_read)
-            raise
-        finally:
-            os.close(owner_read)
-            os.close(log_write)
-            listening.close()
+            kept.pop_all()
         return Child(Held(pid=pid, pidfd=pidfd, owner_fd=owner_write, log_fd=log_read, is_cold=is_cold), log)
 
     async def _start(self, order: WorkerOrder, descriptors: list[int]) -> tuple[int, int, bool]:
