@@ -47,8 +47,8 @@ PLANTED = (
         "hive-socket-kept",
         "the hive keeps the socket of its workers: a dead one still accepts",
         "fleet/hive/spawning.py",
-        "os.close(log_write)\n            listening.close()",
-        "os.close(log_write)\n            listening.detach()",
+        "theirs.callback(listening.close)",
+        "theirs.callback(listening.detach)",
         (f"{LIFE}test_a_worker_that_is_killed_is_seen_at_once_and_replaced",),
     ),
     Planted(
