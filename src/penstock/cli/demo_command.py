@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-SCENARIOS = ("main", "trouble", "wedge", "redgreen")
+SCENARIOS = ("main", "trouble", "wedge", "redgreen", "fleet")
 
 
 @click.command()
@@ -18,8 +18,9 @@ SCENARIOS = ("main", "trouble", "wedge", "redgreen")
 def demo(directory: Path | None, scenario: str, sandbox: str, build_only: bool, quiet: bool) -> int:
     """Run the bundled example for real: real git, real processes, real pytest gates, scripted agents.
 
-    In `redgreen` the built-in agent works, on a scripted model. Needs no key and no network. Says whether agents and
-    gates are confined, and where the report is.
+    In `redgreen` the built-in agent works, on a scripted model; in `fleet` that model is served by a queen, a hive and
+    a worker, which end with the demo. Needs no key and no network. Says whether agents and gates are confined, and
+    where the report is.
     """
     import tempfile
 

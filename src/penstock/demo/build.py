@@ -15,6 +15,7 @@ How `penstock run --seed 1` ends there:
   TALLY-31 red, edit, green · TALLY-32 edits without a test (refused), then by `sed` (taken back), then for a red test ·
   TALLY-33 breaks another test (its file goes back), then right · TALLY-34 has a test that is green at once (refused),
   then one that notices nothing of the change (a weak pair), then one that tells.
+- `fleet`: exit 0, finished, both done, as in `redgreen`, by a model that a queen, a hive and a worker of theirs serve.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Literal, get_args
 
 from penstock.ports import BadInput, Problem
 
-Scenario = Literal["main", "trouble", "wedge", "redgreen"]
+Scenario = Literal["main", "trouble", "wedge", "redgreen", "fleet"]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 SandboxMode = Literal["bubblewrap", "none"]
 
@@ -41,16 +42,18 @@ AGENT = ".penstock/demo-agent.yaml"
 MODEL = ".penstock/demo-model.yaml"
 ENDPOINT = "http://127.0.0.1:8000/v1"
 """Where chat completions are asked for, unless somebody says where they are served."""
+QUEEN = "http://127.0.0.1:8080"
+"""The same of a fleet."""
 SYSTEM = Path("/usr")
 """What lies below is shown by every sandbox."""
 BORN = "2026-01-01T00:00:00Z"
 
 
-def build(directory: Path, scenario: str, sandbox: SandboxMode = "bubblewrap", base_url: str = ENDPOINT) -> Path:
+def build(directory: Path, scenario: str, sandbox: SandboxMode = "bubblewrap", base_url: str = "") -> Path:
     """Make the repository of a scenario in `directory`, which is empty or does not exist; everything is committed.
 
     Its tests run on the pytest that is installed beside Penstock, without a network. `base_url`: where its model is
-    served, where it has one. Gives the repository's path. Raises `BadInput`.
+    served, where it has one; empty: the usual place. Gives the repository's path. Raises `BadInput`.
     """
     top = _empty(directory)
     if scenario not in SCENARIOS:
@@ -64,8 +67,9 @@ def build(directory: Path, scenario: str, sandbox: SandboxMode = "bubblewrap", b
     (top / AGENT).parent.mkdir()
     shutil.copyfile(model or ours / "agent.yaml", top / (MODEL if model else AGENT))
     settings = (top / "penstock.toml").read_text() + (ours / "limits.toml").read_text()
-    agent = (HERE / "agents" / ("kernel.toml" if model else "scripted.toml")).read_text().strip()
-    (top / "penstock.toml").write_text(_filled_in(settings.replace("@AGENT@", agent), sandbox, base_url))
+    agent = (HERE / "agents" / f"{_agent_of(scenario)}.toml").read_text().strip()
+    served = base_url or (QUEEN if scenario == "fleet" else ENDPOINT)
+    (top / "penstock.toml").write_text(_filled_in(settings.replace("@AGENT@", agent), sandbox, served))
     _commit(top)
     return top
 
@@ -74,6 +78,12 @@ def model_script(scenario: str) -> Path | None:
     """What the scripted model of a scenario answers; None where its agents follow a script themselves."""
     script = HERE / "scenarios" / scenario / "model.yaml"
     return script if script.is_file() else None
+
+
+def _agent_of(scenario: str) -> str:
+    if scenario == "fleet":
+        return "fleet"
+    return "scripted" if model_script(scenario) is None else "kernel"
 
 
 def _empty(directory: Path) -> Path:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
-from penstock.demo.build import ENDPOINT, MODEL, build, model_script
+from penstock.demo.build import MODEL, build, model_script
 from penstock.ports import BadInput, Problem
 from penstock.wire.look import open_run
 from penstock.wire.runners import keeper_command
 
 SERVER = "penstock.kernel.model_scripted"
+FLEET = "fleet"
+"""The scenario whose model is served by a fleet."""
 
 
 def build_demo(place: Path, scenario: str, sandbox: str = "auto", base_url: str = "") -> str:
@@ -25,7 +27,7 @@ def build_demo(place: Path, scenario: str, sandbox: str = "auto", base_url: str 
     if sandbox == "auto":
         answer = BubblewrapSandbox().probe()
         mode, why = ("none", answer) if isinstance(answer, str) else ("bubblewrap", "found to work here")
-    top = build(place, scenario, mode, base_url or ENDPOINT)
+    top = build(place, scenario, mode, base_url)
     confined = "confined by bubblewrap" if mode == "bubblewrap" else "NOT confined"
     return f"demo {scenario} in {top}: agents and gates are {confined} ({why})"
 
@@ -40,6 +42,12 @@ def serve_demo_model(scenario: str) -> Iterator[str]:
     script = model_script(scenario)
     if script is None:
         yield ""
+        return
+    if scenario == FLEET:
+        from penstock.wire.fleet_demo import serve_demo_fleet
+
+        with serve_demo_fleet(script) as url:
+            yield url
         return
     words = [*keeper_command(), sys.executable, "-m", SERVER, str(script)]
     pipe = subprocess.PIPE
@@ -63,6 +71,11 @@ def how_to_go_on(place: Path, scenario: str) -> str:
     """What to do with a scenario that was only laid out."""
     if model_script(scenario) is None:
         return f"run it: cd {place} && penstock run --seed 1"
+    if scenario == FLEET:
+        return (
+            f"serve its model: cd {place} && penstock models add tally --path {MODEL} --slots 2, then penstock queen "
+            "and penstock hive, each in a terminal of its own; then: penstock run --seed 1"
+        )
     return (
         f"serve its model: cd {place} && {sys.executable} -m {SERVER} {MODEL}; write the address that it prints into "
         "base_url of penstock.toml, then: penstock run --seed 1"
@@ -75,6 +88,11 @@ def what_to_look_at(place: Path, scenario: str) -> list[str]:
     if model_script(scenario) is None:
         return look
     run = open_run(place).name
+    if scenario == FLEET:
+        return [
+            *look,
+            f"  penstock events red-green --run {run}    the pairs of red and green, by a model of the fleet",
+        ]
     return [
         *look,
         f"  penstock events red-green --run {run}    which red test asked for which edit, and what answered",
