@@ -73,6 +73,17 @@ def test_a_prompt_is_answered_by_a_warm_worker() -> None:
     asyncio.run(scenario())
 
 
+def test_a_connection_to_a_worker_serves_one_request_after_the_other() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            worker = await w.worker()
+            for _ in range(3):
+                await w.infer()
+            assert len({heard.writer for heard in worker.server.heard}) == 1
+
+    asyncio.run(scenario())
+
+
 def test_wherever_the_bytes_are_cut_the_same_comes_out() -> None:
     events = [token(0, "zoë"), token(1, "🦀 ende\n"), END, DONE]
     whole = b"".join(events)

@@ -247,13 +247,13 @@ EVENTS = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_the_invariants_hold_and_nobody_starves(data: st.DataObject) -> None:
     fleet = Fleet(data)
     for machine in fleet.machines.values():
         fleet.hear(machine)
-    for step in data.draw(st.lists(st.sampled_from(EVENTS), max_size=STEPS_MAX)):
+    for step in data.draw(st.lists(st.sampled_from(EVENTS), min_size=20, max_size=STEPS_MAX)):
         getattr(fleet, step)()
         fleet.perform()
     fleet.settle()

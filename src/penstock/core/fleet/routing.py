@@ -63,6 +63,8 @@ class Routing:
         self.is_draining = False
         self._queues: dict[str, list[Asked]] = {}
         """Who waits, by model, the first first. No queue is empty."""
+        self._wary: set[str] = set()
+        """Models for which somebody waits who has seen a failure."""
         self._serves: dict[str, dict[str, Worker]] = {}
         """Workers by model and id."""
         self._taken: dict[str, set[str]] = {}
@@ -168,6 +170,7 @@ class Routing:
             return False
         asked.shunned.add(asked.worker)
         self._requeue(asked, now_ms)
+        self._wary.add(asked.model)
         return True
 
     def bounced(self, request: str, now_ms: int) -> None:
@@ -263,15 +266,19 @@ class Routing:
     def _made_ready(self, model: str, now_ms: int) -> list[Order]:
         """What the first who waits needs; and who waits in vain is told. Only who has seen failures differs from it."""
         orders: list[Order] = []
-        while model in self._queues and isinstance(order := self._needed(self._queues[model][0], now_ms), Refuse):
+        while (queue := self._queues.get(model)) and self._settled(queue[0], orders, now_ms):
+            pass
+        for asked in self.waiting(model)[1:] if model in self._wary else ():
+            if asked.shunned or asked.failed_on:
+                self._settled(asked, orders, now_ms)
+        return orders
+
+    def _settled(self, asked: Asked, orders: list[Order], now_ms: int) -> bool:
+        """Order what it needs. True: it waits no more."""
+        if (order := self._needed(asked, now_ms)) is not None:
             self._take(order, now_ms)
             orders.append(order)
-        queue = self._queues.get(model, [])
-        for asked in [*queue[:1], *(a for a in queue[1:] if a.shunned or a.failed_on)]:
-            if (order := self._needed(asked, now_ms)) is not None:
-                self._take(order, now_ms)
-                orders.append(order)
-        return orders
+        return isinstance(order, Refuse)
 
     def _take(self, order: Order, now_ms: int) -> None:
         match order:
@@ -504,6 +511,7 @@ class Routing:
 
     def _tell_waiting(self, hive: str, model: str, failed: Failed) -> None:
         for asked in self._queues.get(model, ()):
+            self._wary.add(model)
             asked.failed_on.pop(hive, None)
             asked.failed_on[hive] = failed
 
@@ -512,6 +520,7 @@ class Routing:
         del queue[bisect.bisect_left(queue, asked.order, key=_order)]
         if not queue:
             del self._queues[asked.model]
+            self._wary.discard(asked.model)
 
     def _requeue(self, asked: Asked, now_ms: int) -> None:
         self._give_back(asked, now_ms)

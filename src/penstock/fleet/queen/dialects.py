@@ -23,6 +23,11 @@ BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 """A `\\n` that still belongs to it may come with the next bytes: it is passed on with them."""
 
 
+DONE_LINE = re.compile(rb"(?:\A|[\r\n])data: ?\[DONE\]\Z")
+DONE_BYTES_MAX = 32
+"""What is looked at for it."""
+
+
 class Cutter:
     """Gives what is whole of the bytes it is fed, up to the last blank line."""
 
@@ -54,9 +59,8 @@ def events_of(whole: bytes) -> list[bytes]:
 
 def is_done(whole: bytes) -> bool:
     """Whether the last of these events is `[DONE]`."""
-    return whole[-64:].rstrip(b"\r\n").endswith((b"\ndata: [DONE]", b"\ndata:[DONE]", b"\rdata: [DONE]")) or (
-        whole.strip() in (b"data: [DONE]", b"data:[DONE]")
-    )
+    last = whole[-DONE_BYTES_MAX:].rstrip(b"\r\n")
+    return last.endswith(b"[DONE]") and DONE_LINE.search(last) is not None
 
 
 class Dialect(Protocol):

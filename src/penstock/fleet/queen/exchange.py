@@ -308,7 +308,7 @@ class Exchange:
         finally:
             watch.close()
         self._is_served = True
-        await self._put(b"", is_last=True)
+        await self._put(last, is_last=True)
         return self._told_in(last)
 
     async def _until_first(self, connection: Connection, cutter: Cutter) -> bytes:
@@ -329,14 +329,14 @@ class Exchange:
         raise Unreachable("ended before the first token")
 
     async def _rest(self, connection: Connection, cutter: Cutter, whole: bytes) -> bytes:
-        """Up to `[DONE]`. Gives the last bytes."""
+        """Pass on what comes before the last bytes, which end with `[DONE]`; give those."""
         tokens, count = 0, self._wanted.dialect.tokens
         try:
             while True:
-                await self._put(whole)
                 tokens += count(whole)
                 if is_done(whole):
                     return whole
+                await self._put(whole)
                 if not (data := await connection.read()):
                     raise Unreachable("ended without a last event")
                 whole = cutter.feed(data)

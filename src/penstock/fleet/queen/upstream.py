@@ -14,6 +14,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -39,6 +40,7 @@ class Address:
     base: str
 
     @classmethod
+    @lru_cache(maxsize=1_024)
     def of(cls, url: str) -> Address:
         """Of an http or https URL."""
         parts = urlsplit(url)
@@ -75,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._is_begun = False
         self._is_paused = False
         self._has_end = False
+        self._stays = False
         self._waiter: asyncio.Future[None] | None = None
         self._why = "hung up"
 
@@ -119,7 +122,7 @@ class Connection(asyncio.Protocol):
     @property
     def may_be_kept(self) -> bool:
         """For the next exchange."""
-        return self.is_open and self.is_whole and not self._chunks and self._parser.should_keep_alive()
+        return self.is_open and self.is_whole and not self._chunks and self._stays
 
     async def _wait(self) -> None:
         if not self.is_open:
@@ -180,6 +183,7 @@ class Connection(asyncio.Protocol):
         if self.status >= 200:
             self._is_begun = True
             self._has_end = "content-length" in self.headers or "transfer-encoding" in self.headers
+            self._stays = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         """As httptools."""
