@@ -166,8 +166,8 @@ PLANTED = (
         "relay-sockets",
         "a worker's server inherits its sockets",
         "fleet/worker/child.py",
-        "            start_new_session=True,\n",
-        "            start_new_session=True,\n            close_fds=False,\n",
+        "            env=self._env,\n",
+        "            env=self._env,\n            close_fds=False,\n",
         (f"{UPSTREAM}test_a_worker_serves_through_its_child",),
     ),
 )

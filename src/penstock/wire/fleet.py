@@ -120,6 +120,7 @@ def serve_worker(
         nonce=os.environ.get("PENSTOCK_WORKER_NONCE", ""),
         token=chosen.token(os.environ),
         parent_pid=os.getppid() if with_parent else 0,
+        keeper=KEEPER,
     )
 
 
