@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from penstock.fleet import processes
 from penstock.fleet.schema import End, Token
+from penstock.wire.fleet import KEEPER
 from tests.fleet.hives import (
     ECHO,
     REPOSITORY,
@@ -19,9 +21,11 @@ from tests.fleet.hives import (
     HiveProcess,
     Stream,
     at_once,
+    command_of,
     has_ended,
     hive,
     is_free,
+    living_in,
     port_of,
     release,
     scripted,
@@ -328,6 +332,28 @@ def test_nothing_outlives_a_hive_that_is_killed_though_all_of_it_stands_still(tm
         here.kill()
         here.ended()
         assert all(has_ended(pid, 1.0) for pid in pids)
+
+
+def test_no_engine_outlives_a_hive_that_is_killed_though_all_of_it_stands_still(tmp_path: Path) -> None:
+    engine = "import subprocess, time\nsubprocess.Popen(['sleep', '999'], start_new_session=True)\ntime.sleep(999)"
+    model = {"name": "engine", "backend": "upstream", "argv": [sys.executable, "-c", engine]}
+    with hive(tmp_path / "home", [model], keeper=KEEPER) as here:
+        here.spawn(wait=False)
+        here.until(event="worker", state="loading")
+        while not any(command_of(pid).startswith(b"sleep") for pid in living_in(here.home)):
+            os.sched_yield()
+        below = [process.pid for process in processes.descendants(here.process.pid)]
+        for pid in below:
+            os.kill(pid, signal.SIGSTOP)
+            while not stands_still(pid):
+                os.sched_yield()
+        here.kill()
+        here.ended()
+        assert all(has_ended(pid, 1.0) for pid in below)
+
+
+def stands_still(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_nothing_outlives_a_hive_that_is_killed_while_it_spawns(tmp_path: Path) -> None:

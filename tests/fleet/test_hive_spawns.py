@@ -126,13 +126,13 @@ def test_memory_that_a_worker_was_given_is_not_given_again(tmp_path: Path) -> No
 
 def test_a_model_that_cannot_be_loaded_is_told_with_its_log_and_not_replaced(tmp_path: Path) -> None:
     model = scripted(tmp_path, "load: {fault: fail, message: no weights here}\nreplies: [{text: a}]\n")
-    with hive(tmp_path / "home", [model]) as here:
-        status, fault = here.refused()
-        assert (status, fault["code"]) == (502, "LOAD_FAILED")
-        assert "no weights here" in fault["message"]
-        assert has_ended(here.until(event="spawned")["pid"])
-        assert [worker["state"] for worker in here.workers()] == ["failed"]
-        assert here.workers()[0]["code"] == "LOAD_FAILED"
+    with hive(tmp_path / "home", [model], policy={"backoff_base_ms": 1, "failures_max": 100}) as here:
+        for _ in range(3):
+            status, fault = here.refused()
+            assert (status, fault["code"]) == (502, "LOAD_FAILED")
+            assert "no weights here" in fault["message"]
+            assert has_ended(here.until(event="spawned")["pid"])
+        assert [worker["code"] for worker in here.workers()] == ["LOAD_FAILED"] * 3
 
 
 def test_a_crash_in_loading_is_told_with_its_signal(tmp_path: Path) -> None:
@@ -213,6 +213,9 @@ def test_a_template_that_dies_costs_no_worker_and_is_started_anew(tmp_path: Path
         here.until(event="spawned")
         os.kill(here.template(), signal.SIGKILL)
         here.until(event="the template is started anew")
+        here.spawn()
+        assert here.until(event="spawned")["cold"] is True
+        here.until(event="the template is there")
         here.spawn()
         assert here.until(event="spawned")["cold"] is False
         assert here.worker(first["worker_id"])["state"] == "idle"

@@ -160,8 +160,8 @@ PLANTED = (
         "hive-template-anew",
         "a template that died is gone for good",
         "fleet/hive/spawning.py",
-        'self._log.warning("the template is started anew", why=why)\n            self._again =',
-        'self._log.warning("the template is started anew", why=why)\n            _ =',
+        "call_later(RETRY_S, self.open)",
+        "call_later(3_600, self.open)",
         (f"{SPAWNS}test_a_template_that_dies_costs_no_worker_and_is_started_anew",),
     ),
     Planted(

@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> NoReturn:
     for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored_by_python, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, end_everything)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # comes first where we stood still when PARENT died
+        signal.signal(signal.SIGHUP, end_everything)
     prctl = ctypes.CDLL(None).prctl
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

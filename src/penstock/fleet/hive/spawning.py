@@ -155,7 +155,8 @@ class Template:
 
     async def fork(self, order: WorkerOrder, descriptors: list[int]) -> tuple[int, int]:
         """Number and pidfd of a new worker, a child of ours. Raises `NoTemplate`, `OSError`."""
-        await asyncio.wait({self._warm}, timeout=WARM_S_MAX)
+        if self._control is not None:
+            await asyncio.wait({self._warm}, timeout=WARM_S_MAX)
         if self._control is None or not self._warm.done():
             raise NoTemplate("there is no template")
         asked = asyncio.get_running_loop().create_future()
@@ -194,6 +195,7 @@ class Template:
     def _take(self, told: Forked, descriptors: list[int]) -> None:
         if not told.worker_id:
             if not self._warm.done():
+                self._log.info("the template is there", pid=self._process.pid if self._process else 0)
                 self._warm.set_result(None)
             return
         asked = self._asked.pop(told.worker_id, None)
@@ -220,8 +222,9 @@ class Template:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()
             self._control = None
-        if self._warm.done():
-            self._warm = asyncio.get_running_loop().create_future()
+        was_awaited, self._warm = self._warm, asyncio.get_running_loop().create_future()
+        if not was_awaited.done():
+            was_awaited.set_result(None)
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_exception(NoTemplate(why))

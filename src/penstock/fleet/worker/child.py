@@ -51,7 +51,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=self._env,
-            start_new_session=True,
+            process_group=0,  # of this session: then the kernel wakes it, if it stands still when we die
         )
         self._exit = asyncio.ensure_future(_exit_of(self._process))
         self._hearing = asyncio.ensure_future(self._hear(self._process))
