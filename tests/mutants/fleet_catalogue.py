@@ -150,8 +150,8 @@ PLANTED = (
         "relay-beat",
         "an answer that comes whole is taken for a hang",
         "fleet/worker/upstream.py",
-        "        if now != before:\n                beat()",
-        "        if False:\n                beat()",
+        "if now != before:",
+        "if False:",
         (f"{UPSTREAM}test_an_answer_that_comes_whole_is_no_hang",),
     ),
     Planted(
