@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
@@ -126,15 +126,24 @@ def until(holds: Callable[[], Any]) -> Any:
     return found
 
 
-def left_in(home: Path) -> list[str]:
+def pids_in(home: Path) -> list[int]:
     """Processes that work in `home`; nobody else does."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if os.readlink(process / "cwd") == str(home) and (process / "cmdline").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                found.append(int(process.name))
         except OSError:
             continue
+    return found
+
+
+def left_in(home: Path) -> list[str]:
+    """The same, as `ps` shows them."""
+    found = []
+    for pid in pids_in(home):
+        with suppress(OSError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return found
 
 

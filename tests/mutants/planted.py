@@ -9,6 +9,7 @@ from tests.mutants import (
     core,
     demo,
     fleet_catalogue,
+    fleet_cli,
     fleet_hive,
     fleet_worker,
     git,
@@ -49,4 +50,5 @@ PLANTED: tuple[Planted, ...] = (
     *fleet_catalogue.PLANTED,
     *fleet_hive.PLANTED,
     *fleet_worker.PLANTED,
+    *fleet_cli.PLANTED,
 )
