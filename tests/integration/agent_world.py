@@ -15,11 +15,11 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.policy import Mode, RedGreenLimits
 from penstock.kernel.agent_loop import Called, Flushed, LoopEnd, LoopEvent, LoopLimits, ModelNames, run_agent
 from penstock.kernel.model_openai import OpenAiLimits, OpenAiModel
-from penstock.model_script import Conversation, ScriptedCall, ScriptedReply
 from penstock.kernel.model_scripted import ScriptedModel
 from penstock.kernel.runner import RunOrder, RunReport
 from penstock.kernel.runners.pytest_runner import PytestRunner
 from penstock.kernel.session import GateSession
+from penstock.model_script import Conversation, ScriptedCall, ScriptedReply
 from tests.integration.gate_world import Gate, make_launcher, open_gate
 
 TEST_TRIPLE = "from app import money\n\n\ndef test_triple():\n    assert money.triple(3) == 9\n"

@@ -13,9 +13,9 @@ from penstock.kernel.agent_loop import LoopLimits, ModelNames
 from penstock.kernel.kernel_agent import KernelAgent
 from penstock.kernel.model import Model
 from penstock.kernel.model_openai import OpenAiLimits, OpenAiModel
-from penstock.model_script import Conversation, ScriptedReply
 from penstock.kernel.model_scripted import ScriptedModel
 from penstock.kernel.tools.dispatcher import Dispatcher
+from penstock.model_script import Conversation, ScriptedReply
 from penstock.ports import AgentReport, Checkout, Confinement, TurnBrief
 from tests.integration.agent_world import DONE, GREEN, QUICK_GATE, RED, Desk, call, calls
 from tests.integration.gate_world import Gate, open_gate

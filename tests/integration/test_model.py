@@ -13,9 +13,9 @@ import pytest
 
 from penstock.kernel.model import Failed, Reply, Request, read_completion, user
 from penstock.kernel.model_openai import OpenAiLimits, OpenAiModel
-from penstock.model_script import Conversation, ScriptedCall, ScriptedReply, read_model_script
 from penstock.kernel.model_scripted import ScriptedModel
 from penstock.kernel.model_stream import Assembly
+from penstock.model_script import Conversation, ScriptedCall, ScriptedReply, read_model_script
 from penstock.ports import BadInput
 
 T = TypeVar("T")
