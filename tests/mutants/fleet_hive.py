@@ -127,8 +127,8 @@ PLANTED = (
         "hive-active",
         "a worker that is ended drops what is active",
         "fleet/hive/ending.py",
-        "if not is_busy:\n                    break",
-        "break",
+        "if not is_busy:\n                        return True",
+        "return False",
         (f"{LIFE}test_what_is_active_may_finish_though_it_takes_longer_than_an_idle_worker_is_given",),
     ),
     Planted(

@@ -110,24 +110,24 @@ class Ending:
         assert child is not None
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, limit_s)):
-                if await self._was_busy(worker, child):
+                if not child.ended.done() and await self._has_done(worker, child):
                     await asyncio.wait({child.ended}, timeout=policy.term_ms_max / 1_000)
 
-    async def _was_busy(self, worker: Worker, child: Child) -> bool:
-        """Return when it has nothing more to do, or does not answer any more. True: it had something to do."""
-        was_busy, missed, pause_s = False, 0, self._policy.health_ms / 1_000
+    async def _has_done(self, worker: Worker, child: Child) -> bool:
+        """Return when it has nothing more to do: True; or does not answer any more: False."""
+        missed, pause_s = 0, self._policy.health_ms / 1_000
         async with Caller(worker.url, self._token, pause_s) as caller:
             while not child.ended.done() and missed < self._policy.health_misses_max:
                 try:
                     is_busy = (await caller.get("/v1/health", WorkerHealth)).busy > 0
                 except (Unreachable, FleetError):
                     missed += 1
-                    continue
-                if not is_busy:
-                    break
-                was_busy, missed = True, 0
+                else:
+                    missed = 0
+                    if not is_busy:
+                        return True
                 await asyncio.wait({child.ended}, timeout=pause_s)
-        return was_busy
+        return False
 
     def _note(self, worker_id: str, pid: int, number: signal.Signals, reason: str) -> None:
         self._signals.labels(number.name, reason.partition(":")[0]).inc()
