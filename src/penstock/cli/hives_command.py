@@ -131,10 +131,10 @@ def add(
 
 @hives.command()
 @click.argument("name")
-@click.option("--drain", is_flag=True, help="End it with its workers first, if it is alive.")
+@click.option("--drain", is_flag=True, help="Let what runs there finish, and end it, if it is alive.")
 @queen_options
 def remove(name: str, drain: bool, queen: str | None, token_file: str | None) -> int:
-    """Forget the hive NAME. One that is alive would come back at once: it is refused, unless --drain ends it."""
+    """Forget the hive NAME. One that is alive ends by that, with its workers: so it wants --drain."""
     import asyncio
     import os
 
@@ -148,7 +148,7 @@ def remove(name: str, drain: bool, queen: str | None, token_file: str | None) ->
         raise Failing(f"no hive is called {name!r}", 6, "see `penstock hives list`")
     if known[name].state != "lost":
         if not drain:
-            raise Failing(f"hive {name} is alive, and would register again", 6, "end it there, or add --drain")
+            raise Failing(f"hive {name} is alive, with its workers", 6, "--drain lets it finish, and ends it")
         chosen = choose(os.environ, queen=queen, token_file=token_file)
         with ending():
             asyncio.run(drain_hive(chosen, known[name].url))
