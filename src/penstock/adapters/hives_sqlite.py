@@ -113,6 +113,7 @@ class SqliteHives:
                 connection.execute(SCHEMA)
             elif found != FORMAT:
                 raise _Damaged(f"{self._path}: written in format {found}, this version of penstock knows {FORMAT}")
+        connection.execute(f"select {', '.join(COLUMNS)} from hives limit 1").fetchall()
         if connection.pragma("quick_check") != "ok":
             raise _Damaged(f"{self._path}: damaged")
 

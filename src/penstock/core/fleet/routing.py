@@ -14,7 +14,8 @@ What must always hold, and is tested with random histories:
 
 A slot is taken until `end`, also when the worker was lost in between: a hive that was only out of reach comes back
 with workers that still serve. Models take turns by their oldest request. An idle worker is ended for another model
-if nobody waits for its own, or if the other has waited for `patience_ms`; a busy one then gets nothing new.
+if nobody waits for its own, or if the other has waited for `patience_ms` and came before; a busy one then gets nothing
+new. Without the second condition two models that are both impatient would end each other's workers for ever.
 """
 
 from __future__ import annotations
@@ -237,13 +238,14 @@ class Routing:
     def owed(self, now_ms: int) -> list[Order]:
         """What is to be done now; it is taken as done."""
         orders: list[Order] = []
-        if not self._queues:
-            return orders
-        impatient = self._impatient(now_ms)
-        for model in self._models_in_turn():
-            orders += self._given(model, impatient, now_ms)
-        for model in self._models_in_turn():
-            orders += self._made_ready(model, now_ms)
+        while self._queues:
+            impatient = self._impatient(now_ms)
+            for model in self._models_in_turn():
+                orders += self._given(model, impatient, now_ms)
+            made_ready = [order for model in self._models_in_turn() for order in self._made_ready(model, now_ms)]
+            orders += made_ready
+            if not made_ready:
+                break  # else: who got what it needed may have kept a worker from others
         return orders
 
     def _models_in_turn(self) -> list[str]:
@@ -346,7 +348,7 @@ class Routing:
             w
             for w in here
             if w.told.state == "idle" and not w.taken and w.told.model != asked.model
-            if is_impatient or w.told.model not in self._queues
+            if w.told.model not in self._queues or (is_impatient and self._is_before(asked, w.told.model))
         ]
         enough = [w for w in idle if self._fits(hive, offer, _freed(w, offer), 1)]
         if not enough and self._fits(hive, offer, sum(_freed(w, offer) for w in idle), len(idle)):
@@ -366,13 +368,18 @@ class Routing:
 
     def _needs_room_of(self, asked: Asked, worker: Worker, hive: Hive, now_ms: int) -> bool:
         offer = hive.offers.get(asked.model)
-        if offer is None or asked.model == worker.told.model or hive.is_draining:
+        if offer is None or hive.is_draining or not self._is_before(asked, worker.told.model):
             return False
         if self.is_loaded(asked.model) or self.is_coming(asked.model):
             return False
         if not self._may_spawn(hive, asked.model, now_ms) or self._fits(hive, offer):
             return False
         return self._fits(hive, offer, _freed(worker, offer), 1)
+
+    def _is_before(self, asked: Asked, model: str) -> bool:
+        """Whether it is of another model and came before all who wait for this one."""
+        queue = self._queues.get(model)
+        return asked.model != model and (not queue or asked.order < queue[0].order)
 
     # --- refusals ---------------------------------------------------------------------------------------------------
 
