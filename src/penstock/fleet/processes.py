@@ -99,6 +99,7 @@ def end_here() -> None:
 
 
 def _await_end(owner_fd: int, ended: Callable[[], object]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
     os.set_blocking(owner_fd, True)
     with suppress(OSError):
         while os.read(owner_fd, 4_096):

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from starlette.types import Receive, Scope, Send
@@ -23,7 +24,15 @@ from penstock.fleet.hive.hive import Hive
 from penstock.fleet.hive.kept import Kept, found, keep, restore
 from penstock.fleet.hive.options import HiveOptions
 from penstock.fleet.hive.reporting import Reporter
-from penstock.fleet.hive.upgrading import SETTLE_S_MAX, TICK_S, become_successor, hear_signals, settle, why_not
+from penstock.fleet.hive.upgrading import (
+    SETTLE_S_MAX,
+    TICK_S,
+    become_successor,
+    hear_signals,
+    hold_signals,
+    settle,
+    why_not,
+)
 from penstock.fleet.logs import Log, quiet_uvicorn
 from penstock.fleet.measures import Measures
 from penstock.fleet.schema import API_VERSION, HiveReport
@@ -109,6 +118,7 @@ class _Program:
     async def _ready(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="hive", initializer=hold_signals))
         hear_signals()
         self._hive.spawner.open()
         self._tasks = [asyncio.ensure_future(self._reporter.run()), asyncio.ensure_future(self._keep_clean())]
@@ -184,7 +194,8 @@ class _Program:
         self._upgrading = None
 
     async def _hand_over(self) -> None:
-        """Accept no more, answer what was asked, and go."""
+        """Accept no more, answer what was asked, and go. What was heard before the signals were held is heeded."""
+        hold_signals()
         for accepting in self._server.servers:
             accepting.close()
         with suppress(TimeoutError):
@@ -192,6 +203,10 @@ class _Program:
                 while self._app.active:
                     await asyncio.sleep(TICK_S)
         await settle(self._hive)
+        await asyncio.sleep(TICK_S)
+        if self._hive.is_draining:
+            hear_signals()
+            return
         for each in self._tasks:
             each.cancel()
         self._hive.spawner.close()
@@ -200,6 +215,7 @@ class _Program:
             become_successor(self._now())
         except OSError as error:
             self._log.error("the exec failed; it ends", why=str(error))
+            hear_signals()
             self._server.end()
 
     def _now(self) -> Kept:

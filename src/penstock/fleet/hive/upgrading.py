@@ -61,12 +61,16 @@ async def settle(hive: Hive) -> bool:
 
 
 def become_successor(kept: Kept) -> None:
-    """Does not return. Signals that come in between are held back for the successor. Raises `OSError`."""
+    """Does not return. Signals were held back, and are the successor's. Raises `OSError`."""
     lay_down(kept, os.environ)
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def hold_signals() -> None:
+    """Not to be heard by this thread. While another hears them, a signal may be lost with the mind that it was for."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
 
 
 def hear_signals() -> None:
