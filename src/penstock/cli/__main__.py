@@ -1,5 +1,5 @@
-"""`python -m penstock.cli` is the command `penstock`. A hive starts its workers so: theirs is a way of its own, which spares
-them what only a command line needs.
+"""`python -m penstock.cli` is the command `penstock`. A hive starts its workers so: theirs is a way of its own, which
+spares them what only a command line needs.
 """
 
 import sys
