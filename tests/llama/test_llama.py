@@ -107,7 +107,9 @@ async def test_it_is_loaded_and_continues_a_prompt(tmp_path: Path) -> None:
         assert isinstance(end, End) and (end.stop_reason, end.tokens_out) == ("length", 12)
         assert (await running.infer("the and", max_tokens=12, seed=1)).text == heard.text
         assert not Path(server.socket).parent.stat().st_mode & 0o077
-    assert not Path(server.socket).exists()
+        running.signal(signal.SIGTERM)
+        assert await running.ended() == 0
+        assert not Path(server.socket).exists()
 
 
 @history
