@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 END_S = 60
@@ -148,5 +148,10 @@ def left_in(home: Path) -> list[str]:
 
 
 def traceless(home: Path) -> None:
-    """Nothing of it is left, or will be in a moment."""
-    until(lambda: not left_in(home))
+    """Nothing of it is left, or will be in a moment. What is left all the same is ended, and the test has failed."""
+    try:
+        until(lambda: not left_in(home))
+    finally:
+        for pid in pids_in(home):
+            with suppress(ProcessLookupError):
+                os.kill(pid, SIGKILL)

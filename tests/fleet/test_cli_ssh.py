@@ -75,8 +75,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         program(home, "queen", "--port", "0", "--token-file", str(home / "token")) as queen,
     ):
         yield Machines(home, far, sshd, queen)
+        traceless(far)
     traceless(home)
-    traceless(far)
 
 
 def test_a_hive_is_started_there_and_goes_on_without_the_session(machines: Machines) -> None:
