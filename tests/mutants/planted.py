@@ -11,6 +11,7 @@ from tests.mutants import (
     fleet_catalogue,
     fleet_cli,
     fleet_hive,
+    fleet_queen,
     fleet_worker,
     git,
     hooks,
@@ -49,6 +50,7 @@ PLANTED: tuple[Planted, ...] = (
     *projects.PLANTED,
     *fleet_catalogue.PLANTED,
     *fleet_hive.PLANTED,
+    *fleet_queen.PLANTED,
     *fleet_worker.PLANTED,
     *fleet_cli.PLANTED,
 )
