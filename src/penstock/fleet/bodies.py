@@ -19,9 +19,10 @@ DEPTH_FIX = "is not valid JSON"
 def read_body(data: bytes, kind: type[Body]) -> Body:
     """The request. Raises `FleetError`: INVALID_JSON, or INVALID_REQUEST with all fields that are wrong."""
     try:
-        return msgspec.json.decode(data or b"{}", type=kind)
-    except msgspec.ValidationError:
-        raise _invalid(_problems(data or b"{}", kind)) from None
+        try:
+            return msgspec.json.decode(data or b"{}", type=kind)
+        except msgspec.ValidationError:  # it was read up to there: the rest may be no JSON at all
+            raise _invalid(_problems(data or b"{}", kind)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise FleetError("INVALID_JSON", "the body is not a JSON document") from None
 
