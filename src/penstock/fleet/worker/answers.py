@@ -73,9 +73,9 @@ class Stream(Answer):
         """`started`, tokens, metrics, one terminal event, `[DONE]`."""
         last: list[Event]
         try:
-            flight.run()
             await _start(send, 200, SSE_HEADERS)
             await _body(send, written(Started(request_id=flight.request_id)))
+            flight.run()
             stop = await self._tokens(flight, send)
             last = [_metrics(flight), End(tokens_out=flight.tokens, stop_reason=stop.reason, ms=flight.took_ms())]
         except FleetError as error:
