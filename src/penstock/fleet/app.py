@@ -77,8 +77,8 @@ class App:
     def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:
         if found := self._fixed.get((scope["method"], scope["path"])):
             return found, {}
-        allowed = []
-        for route, endpoint in self._routes:
+        allowed = [method for method, path in self._fixed if path == scope["path"]]
+        for route, endpoint in [] if allowed else self._routes:
             match, child = route.matches(scope)
             if match is Match.FULL and endpoint.method == scope["method"]:
                 return endpoint, child["path_params"]
