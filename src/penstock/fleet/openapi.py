@@ -1,4 +1,8 @@
-"""The OpenAPI document of a program, made from its endpoints."""
+"""The OpenAPI document of a program, made from its endpoints.
+
+OpenAPI 3.1 has no way to say what a stream of events holds. Where it is read at all, the schema is taken for that of
+each event, with its fields `event` and `data`; so that is what it is.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from penstock import __version__
 from penstock.fleet.errors import ERRORS
 from penstock.fleet.routes import Endpoint
 from penstock.fleet.schema import ErrorBody
+from penstock.fleet.sse import CONTENT_TYPE, NAMES
 
 EVERYWHERE = ("INTERNAL",)
 WITH_BODY = ("INVALID_JSON", "INVALID_REQUEST", "BODY_TOO_LARGE")
@@ -20,7 +25,8 @@ REF = "#/components/schemas/{name}"
 def document(title: str, endpoints: Sequence[Endpoint], *, needs_token: bool) -> bytes:
     """OpenAPI 3.1, as JSON."""
     kinds = [kind for e in endpoints for kind in (e.body, e.answer) if kind is not None]
-    unique = list(dict.fromkeys([*kinds, ErrorBody]))
+    events = NAMES if any(e.content_type == CONTENT_TYPE for e in endpoints) else ()
+    unique = list(dict.fromkeys([*kinds, *events, ErrorBody]))
     schemas, components = msgspec.json.schema_components(unique, ref_template=REF)
     refs = dict(zip(unique, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -46,7 +52,8 @@ def _operation(endpoint: Endpoint, refs: dict[Any, Any], needs_token: bool) -> d
             for name, text in endpoint.parameters.items()
         ]
     if endpoint.body is not None:
-        told["requestBody"] = {"content": {"application/json": {"schema": refs[endpoint.body]}}, "required": True}
+        is_needed = any(field.required for field in msgspec.structs.fields(endpoint.body))
+        told["requestBody"] = {"content": {"application/json": {"schema": refs[endpoint.body]}}, "required": is_needed}
     if needs_token and not endpoint.is_open:
         told["security"] = [{"token": []}]
     return told
@@ -66,8 +73,25 @@ def _responses(endpoint: Endpoint, refs: dict[Any, Any], needs_token: bool) -> d
 def _success(endpoint: Endpoint, refs: dict[Any, Any]) -> dict[str, Any]:
     if endpoint.status == 204:
         return {"description": "Done."}
-    schema = refs[endpoint.answer] if endpoint.answer is not None else {"type": "string"}
-    if endpoint.answer is None and endpoint.content_type == "application/json":
-        schema = {"type": "object"}
-    kinds = {endpoint.content_type: {"schema": schema}}
+    kinds = {endpoint.content_type: {"schema": _schema(endpoint, refs)}}
+    if endpoint.may_stream:
+        kinds[CONTENT_TYPE] = {"schema": _event({"type": "string"})}
     return {"description": endpoint.summary, "content": kinds}
+
+
+def _schema(endpoint: Endpoint, refs: dict[Any, Any]) -> dict[str, Any]:
+    if endpoint.answer is not None:
+        return dict(refs[endpoint.answer])
+    if endpoint.content_type == CONTENT_TYPE:
+        return {"anyOf": [*(_named(kind, name, refs) for kind, name in NAMES.items()), _event({"const": "[DONE]"})]}
+    return {"type": "object" if endpoint.content_type == "application/json" else "string"}
+
+
+def _named(kind: Any, name: str, refs: dict[Any, Any]) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": refs[kind]}
+    told = _event(data)
+    return {**told, "properties": {"event": {"const": name}, "data": data}, "required": ["event", "data"]}
+
+
+def _event(data: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}

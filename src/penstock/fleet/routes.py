@@ -51,6 +51,8 @@ class Endpoint:
     """Needs no token: health, and what monitoring asks."""
     keeps_unknown: bool = False
     """The body is passed on: fields that we do not read are allowed."""
+    may_stream: bool = False
+    """Answers with events where the request asks for them."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Of the path: name to what it is."""
 

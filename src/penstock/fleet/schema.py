@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from penstock.core.fleet import names
 from penstock.core.fleet.life import WorkerState
 from penstock.core.fleet.parties import Device, Offer
+from penstock.fleet.choices import ADDRESS
 
 API_VERSION = 1
 """Programs of other API versions are not spoken to."""
@@ -24,6 +26,15 @@ TOKENS_MAX = 1_000_000
 Backend = Literal["scripted", "llama", "upstream"]
 Short = Annotated[str, Meta(max_length=256)]
 Port = Annotated[int, Meta(ge=1_024, le=65_535)]
+
+
+def _like(grammar: str, *, may_be_empty: bool = False) -> Meta:
+    """Says in the documents what is checked elsewhere, where it is told in better words."""
+    return Meta(extra_json_schema={"pattern": f"^(?:{grammar}){'?' if may_be_empty else ''}$"})
+
+
+MODEL = rf"(?!.*(?:\.\.|//)){names.MODEL.pattern}"
+ModelName = Annotated[str, Meta(max_length=128), _like(MODEL, may_be_empty=True)]
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +83,12 @@ class InferenceRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A prompt, to be continued. `request_id`: of the client's own choice, to cancel by. `deadline_ms`: from now."""
 
     prompt: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
-    model: Annotated[str, Meta(max_length=128)] = ""
+    model: ModelName = ""
     max_tokens: Annotated[int, Meta(ge=1, le=TOKENS_MAX)] = 256
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
     stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=16)] = ()
-    request_id: Annotated[str, Meta(max_length=128)] = ""
+    request_id: Annotated[str, Meta(max_length=128), _like(names.REQUEST.pattern, may_be_empty=True)] = ""
     deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
 
 
@@ -133,7 +144,7 @@ class Failure(Wire, frozen=True, kw_only=True):
 class SpawnRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to spawn. `model`: of the catalogue; empty where it has one alone. `wait`: answer when it is idle."""
 
-    model: Annotated[str, Meta(max_length=128)] = ""
+    model: ModelName = ""
     backend: Backend | None = None
     port: Port | None = None
     wait: bool = False
@@ -178,10 +189,10 @@ class WorkerList(Wire, frozen=True, kw_only=True):
 class ReadyCallback(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker tells its hive that its socket accepts. `nonce`: of its spawn, known to nobody else."""
 
-    worker_id: Short
-    url: Short
-    model_ref: Short
-    backend: Short
+    worker_id: Annotated[Short, _like(names.WORKER.pattern)]
+    url: Annotated[Short, _like(ADDRESS.pattern.replace("?P<base>", "?:"))]
+    model_ref: Annotated[Short, _like(MODEL)]
+    backend: Annotated[Short, _like("scripted|llama|upstream")]
     device: Short
     slots: Annotated[int, Meta(ge=1, le=4_096)]
     pid: Annotated[int, Meta(ge=1)]
@@ -271,7 +282,7 @@ class HiveList(Wire, frozen=True, kw_only=True):
 class ChatRequest(Wire, frozen=True, kw_only=True):
     """The fields of a chat completion that routing reads."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=128)]
+    model: Annotated[str, Meta(min_length=1, max_length=128), _like(MODEL)]
     messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
     stream: bool = False
 

@@ -75,6 +75,7 @@ class Answers:
                 body=ChatRequest,
                 errors=(*INFER_ERRORS, "WORKER_CRASHED", "WORKER_HUNG", "BAD_ENGINE_REPLY", "CANCELED"),
                 keeps_unknown=True,
+                may_stream=True,
             ),
             Endpoint("GET", "/v1/models", "What can be asked for.", self._models, answer=ModelList),
             Endpoint(

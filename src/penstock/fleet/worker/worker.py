@@ -228,6 +228,7 @@ class Worker:
                 body=ChatRequest,
                 errors=(*NOW_SERVED, *FROM_ENGINE),
                 keeps_unknown=True,
+                may_stream=True,
             ),
             Endpoint(
                 "DELETE",
