@@ -12,6 +12,7 @@ import httpx2
 
 from tests.fleet.command import Program, penstock, program, until
 
+TOKEN_VARIABLE = "PENSTOCK_FLEET_TOKEN_FILE"
 MODEL = "team/tiny"
 SCRIPT = """\
 conversations:
@@ -87,7 +88,7 @@ class Fleet:
 @contextmanager
 def fleet(home: Path, *queen_words: str, token: str = "") -> Iterator[Fleet]:
     """`home`: theirs alone."""
-    env = {"PENSTOCK_FLEET_TOKEN_FILE": str(_token_file(home, token))} if token else {}
+    env = {TOKEN_VARIABLE: str(token_file(home, token))} if token else {}
     script = add_script(home, MODEL)
     with (
         program(home, "queen", "--port", "0", *queen_words, **env) as queen,
@@ -108,7 +109,7 @@ def add_script(home: Path, name: str) -> Path:
     return script
 
 
-def _token_file(home: Path, token: str) -> Path:
+def token_file(home: Path, token: str) -> Path:
     path = home / "token"
     path.write_text(token)
     path.chmod(0o600)
