@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.mutants.defect import Planted
 
-WALK = "tests/property/test_fleet_routing.py::test_the_invariants_hold_and_nobody_starves"
 ROUTING = "tests/unit/test_fleet_routing.py::"
 LIFE = "tests/unit/test_fleet_life.py::"
 PASSING = "tests/fleet/test_queen_passing.py::"
@@ -67,7 +66,7 @@ PLANTED = (
         "core/fleet/routing.py",
         "return asked.model != model and (not queue or asked.order < queue[0].order)",
         "return asked.model != model",
-        (WALK,),
+        (f"{ROUTING}test_of_two_impatient_models_the_one_that_came_first_keeps_its_worker",),
     ),
     Planted(
         "fleet-slot-kept",

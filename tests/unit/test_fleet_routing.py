@@ -209,6 +209,17 @@ def test_a_worker_whose_model_is_waited_for_makes_way_only_for_the_impatient() -
     assert history.after(POLICY.patience_ms + 1).owed() == [Evict(worker="w", hive="h")]
 
 
+def test_of_two_impatient_models_the_one_that_came_first_keeps_its_worker() -> None:
+    history = two_models()
+    history.routing.workers["w"].full_until_ms = EVER
+    history.arrive("a").arrive("z", model="n").after(POLICY.patience_ms + 1)
+    assert history.owed() == []
+    history.routing.workers["w"].full_until_ms = 0
+    assert history.given() == {"a": "w"}
+    history.routing.end("a", history.now_ms, served=True)
+    assert history.owed() == [Evict(worker="w", hive="h")], "then it is the other's turn"
+
+
 def test_a_busy_worker_gets_nothing_new_once_another_model_waited_too_long() -> None:
     history = two_models().arrive("a")
     assert history.given() == {"a": "w"}
