@@ -60,7 +60,6 @@ ERRORS: Final[dict[str, Kind]] = {
     "WORKERS_EXHAUSTED": Kind(503, "End a worker, or raise `workers_max` of the hive or of the model."),
     "INSUFFICIENT_MEMORY": Kind(503, "`details` has what is required and what there is, by device."),
     "BACKEND_UNAVAILABLE": Kind(503, "The program of this backend is not installed where the hive runs."),
-    "STORAGE_FAILED": Kind(503, "The registry cannot be written: the queen goes on without; free the disk."),
 }
 
 
