@@ -82,6 +82,8 @@ async def queen(
             process.kill()
             await process.wait()
         await logging
+        assert not [line for line in log if not line.startswith("{")], "something that no log should have"
+        assert not [line for line in log if '"request failed"' in line], "what nobody foresaw"
 
 
 async def _collect(process: asyncio.subprocess.Process, log: list[str]) -> None:
@@ -455,6 +457,10 @@ class Stream:
         while (said := await self.next()).name != name:
             pass
         return said
+
+    async def all(self) -> bytes:
+        """Every byte, from the first on."""
+        return self.raw + b"".join([data async for data in self._bytes])
 
     async def rest(self) -> list[Said]:
         async for data in self._bytes:

@@ -268,7 +268,7 @@ def test_a_drain_has_a_cap_and_a_second_signal_needs_none_of_it() -> None:
     asyncio.run(scenario(QueenPolicy(), 2))
 
 
-def test_fifty_at_once_are_all_served_in_the_order_they_came() -> None:
+def test_fifty_at_once_are_all_served_by_one_spawn() -> None:
     async def scenario() -> None:
         async with world() as w:
             hive = await w.hive("east", offer(slots=4))
@@ -285,8 +285,24 @@ def test_fifty_at_once_are_all_served_in_the_order_they_came() -> None:
             assert sum(not isinstance(each, BaseException) and each[-1].data == "[DONE]" for each in done) == 49
             assert len(worker.server.heard) == 49
             assert hive.spawns == ["tiny"], "one spawn, all wait"
-            order = [int(heard.id[1:]) for heard in worker.server.heard]
-            assert order == [n for n in range(50) if n != 7]
             await w.quiet()
+
+    asyncio.run(scenario())
+
+
+def test_who_came_first_is_served_first() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive()
+            worker = await hive.add(state="loading")
+            await hive.join()
+            asking = []
+            for number in range(6):
+                asking.append(asyncio.ensure_future(w.infer(request_id=f"r{number}")))
+                await until_depth(w, number + 1)
+            worker.state = "idle"
+            await hive.send()
+            await asyncio.gather(*asking)
+            assert [heard.id for heard in worker.server.heard] == [f"r{number}" for number in range(6)]
 
     asyncio.run(scenario())
