@@ -33,6 +33,12 @@ def home_option(command: F) -> F:
     return click.option("--home", metavar="DIR", help=told)(command)
 
 
+def limit_option(command: F) -> F:
+    """Every other limit."""
+    told = "Any other limit by its name, as in heartbeat_ms=500; an unknown name lists them. Repeatable."
+    return click.option("--limit", "limits", metavar="NAME=N", multiple=True, help=told)(command)
+
+
 def parent_options(command: F) -> F:
     """`--with-parent`: how whoever starts a program for itself sees that it does not outlive it."""
     command = click.option("--owner-fd", type=int, default=-1, hidden=True)(command)

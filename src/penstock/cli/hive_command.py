@@ -6,7 +6,7 @@ import re
 
 import click
 
-from penstock.cli.fleet_options import home_option, parent_options, queen_option, token_option
+from penstock.cli.fleet_options import home_option, limit_option, parent_options, queen_option, token_option
 
 PORTS = re.compile(r"(?P<first>\d{1,5})-(?P<last>\d{1,5})", re.ASCII)
 
@@ -39,6 +39,10 @@ def take_ports(context: click.Context, option: click.Parameter, written: str) ->
     "--idle-s", type=click.IntRange(0, 604_800), help="End a worker unused for so long; 0: never.  [default: 300]"
 )
 @click.option("--load-s", type=click.IntRange(1, 86_400), help="Longest load without any progress.  [default: 300]")
+@click.option(
+    "--memory-bytes", type=click.IntRange(0), default=0, help="For all workers, in place of what the machine has free."
+)
+@limit_option
 @home_option
 @token_option
 @click.option("--token-stdin", is_flag=True, hidden=True)
@@ -56,6 +60,8 @@ def hive(
     workers_max: int | None,
     idle_s: int | None,
     load_s: int | None,
+    memory_bytes: int,
+    limits: tuple[str, ...],
     home: str | None,
     token_file: str | None,
     token_stdin: bool,
@@ -99,6 +105,8 @@ def hive(
             workers_max=workers_max,
             idle_s=idle_s,
             load_s=load_s,
+            memory_bytes=memory_bytes,
+            limits=limits,
             home=home,
             token_file=token_file,
             started_by=started_by,

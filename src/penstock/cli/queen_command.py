@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from penstock.cli.fleet_options import home_option, parent_options, token_option
+from penstock.cli.fleet_options import home_option, limit_option, parent_options, token_option
 
 
 @click.command()
@@ -13,6 +13,7 @@ from penstock.cli.fleet_options import home_option, parent_options, token_option
 @click.option(
     "--queue-max", type=click.IntRange(0, 100_000), help="Requests that may wait for one model.  [default: 64]"
 )
+@limit_option
 @home_option
 @token_option
 @parent_options
@@ -21,6 +22,7 @@ def queen(
     host: str,
     port: int,
     queue_max: int | None,
+    limits: tuple[str, ...],
     home: str | None,
     token_file: str | None,
     with_parent: bool,
@@ -46,6 +48,7 @@ def queen(
         host=host,
         port=port,
         queue_max=queue_max,
+        limits=limits,
         home=home,
         token_file=token_file,
         owner_fd=owner_fd,

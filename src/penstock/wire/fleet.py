@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,9 +15,10 @@ from msgspec.structs import replace
 
 from penstock.adapters import keeper
 from penstock.core.fleet.names import is_hive
-from penstock.core.fleet.policy import HivePolicy, QueenPolicy
+from penstock.core.fleet.policy import HivePolicy, QueenPolicy, WorkerPolicy
 from penstock.fleet.catalogue.catalogue import Catalogue
 from penstock.fleet.choices import choose
+from penstock.fleet.limits import limited, split
 from penstock.fleet.processes import name_process, tie_to_parent
 from penstock.ports import BadInput, Problem
 
@@ -29,18 +31,21 @@ def serve_queen(
     host: str,
     port: int,
     queue_max: int | None,
+    limits: Sequence[str],
     home: str | None,
     token_file: str | None,
     with_parent: bool,
     owner_fd: int,
     verbose: bool,
 ) -> int:
-    """Until it was told to end. Raises `BadInput`."""
+    """Until it was told to end. `limits`: of `QueenPolicy`, as `name=number`. Raises `BadInput`."""
     from penstock.adapters.hives_sqlite import SqliteHives
     from penstock.fleet.queen.program import QueenOptions, run_queen
 
     chosen = choose(os.environ, home=home, token_file=token_file)
-    policy = QueenPolicy() if queue_max is None else QueenPolicy(queue_per_model_max=queue_max)
+    policy = limited(QueenPolicy(), limits)
+    if queue_max is not None:
+        policy = replace(policy, queue_per_model_max=queue_max)
     tie(with_parent, owner_fd)
     options = QueenOptions(host=host, port=port, token=chosen.token(os.environ), policy=policy, verbose=verbose)
     name_process("penstock queen")
@@ -58,6 +63,8 @@ def serve_hive(
     workers_max: int | None,
     idle_s: int | None,
     load_s: int | None,
+    limits: Sequence[str],
+    memory_bytes: int,
     home: str | None,
     token_file: str | None,
     started_by: str,
@@ -65,12 +72,17 @@ def serve_hive(
     owner_fd: int,
     verbose: bool,
 ) -> int:
-    """Until it was told to end. `queen`: `none` for a hive alone. Raises `BadInput`, `FleetError`, `Unreachable`."""
+    """Until it was told to end. `queen`: `none` for a hive alone. `limits`: of `HivePolicy`, and of `WorkerPolicy` with
+    `worker.` before them, as `name=number`. `memory_bytes`: in place of the machine's, 0 for that.
+
+    Raises `BadInput`, `FleetError`, `Unreachable`.
+    """
     from penstock.fleet.hive.options import HiveOptions
     from penstock.fleet.hive.program import run_hive
 
     is_alone = queen == "none"
     chosen = choose(os.environ, queen=None if is_alone else queen, home=home, token_file=token_file)
+    of_hive, of_worker = split(limits, "worker.")
     options = HiveOptions(
         name=hive_name(name),
         home=Path(chosen.home),
@@ -80,7 +92,9 @@ def serve_hive(
         url=advertised(advertise, port),
         queen="" if is_alone else chosen.queen,
         token=chosen.token(os.environ),
-        policy=hive_policy(ports, workers_max, idle_s, load_s),
+        policy=hive_policy(limited(HivePolicy(), of_hive), ports, workers_max, idle_s, load_s),
+        worker_policy=limited(WorkerPolicy(), of_worker, "worker."),
+        memory_bytes=memory_bytes,
         keeper=KEEPER,
         cold=WORKER,
         parent_pid=os.getppid() if with_parent else 0,
@@ -140,8 +154,10 @@ def hive_name(written: str | None) -> str:
     return written
 
 
-def hive_policy(ports: tuple[int, int], workers_max: int | None, idle_s: int | None, load_s: int | None) -> HivePolicy:
-    """The limits that were given, the others as they are."""
+def hive_policy(
+    policy: HivePolicy, ports: tuple[int, int], workers_max: int | None, idle_s: int | None, load_s: int | None
+) -> HivePolicy:
+    """`policy`, with what the flags of their own say."""
     given: dict[str, int] = {"port_first": ports[0], "port_last": ports[1]}
     if workers_max is not None:
         given["workers_max"] = workers_max
@@ -149,7 +165,7 @@ def hive_policy(ports: tuple[int, int], workers_max: int | None, idle_s: int | N
         given["idle_ms_max"] = idle_s * 1_000
     if load_s is not None:
         given["load_ms_max"] = load_s * 1_000
-    return replace(HivePolicy(), **given)
+    return replace(policy, **given)
 
 
 def advertised(host: str, port: int) -> str:
