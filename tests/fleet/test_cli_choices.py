@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from penstock.core.fleet.policy import HivePolicy, WorkerPolicy
 from penstock.fleet.choices import QUEEN_DEFAULT, choose
+from penstock.fleet.limits import limited
 from penstock.fleet.tokens import read_token
 from penstock.ports import BadInput
+from penstock.wire.fleet import device_memory
 
 SECRET = "0123456789abcdef"
 
@@ -113,3 +116,19 @@ def test_what_is_no_address_is_told_by_its_place_and_not_shown(written: str, tmp
 def test_the_users_file_is_read_strictly(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"fleet.toml:1: \[qeen\] unknown key .*(\n.*)did you mean queen"):
         choose(own_file(tmp_path, 'qeen = "http://h:1"\n'))
+
+
+def test_limits_are_set_by_name_and_all_wrong_ones_told_at_once() -> None:
+    assert limited(HivePolicy(), ["stall_ms_max=5"]).stall_ms_max == 5
+    assert limited(WorkerPolicy(), ["worker.callback_tries_max=2"], "worker.").callback_tries_max == 2
+    with pytest.raises(BadInput) as wrong:
+        limited(HivePolicy(), ["stall_ms=5", "health_ms=-1", "zzz=1"])
+    said = [str(problem) for problem in wrong.value.problems]
+    assert "did you mean stall_ms_max?" in said[0] and "no whole number" in said[1] and "port_first=8001" in said[2]
+
+
+def test_devices_are_a_name_and_bytes() -> None:
+    assert device_memory(["gpu0=24", "gpu1=8"]) == {"gpu0": 24, "gpu1": 8}
+    for written in ("gpu0", "cpu=3", "gpu0=x", "disk0=3"):
+        with pytest.raises(BadInput, match="gpu0=24000000000"):
+            device_memory([written])

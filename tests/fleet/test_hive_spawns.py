@@ -245,3 +245,17 @@ def program(tmp_path: Path, text: str) -> list[str]:
     path = tmp_path / "worker.py"
     path.write_text(f"import signal, subprocess, sys\n{text}\n")
     return [sys.executable, str(path)]
+
+
+def test_a_device_that_the_hive_was_told_of_has_its_own_memory(tmp_path: Path) -> None:
+    models: list[Fields] = [
+        {**ECHO, "name": "first", "memory_bytes": 3_000, "device": "gpu0"},
+        {**ECHO, "name": "second", "memory_bytes": 2_000, "device": "gpu0"},
+        {**ECHO, "name": "beside", "memory_bytes": 1_000},
+    ]
+    with hive(tmp_path / "home", models, memory_bytes=1_000, devices={"gpu0": 4_000}) as here:
+        here.spawn(model="first")
+        status, fault = here.refused(model="second")
+        assert (status, fault["code"]) == (503, "INSUFFICIENT_MEMORY")
+        assert fault["details"] == {"device": "gpu0", "required_bytes": 2_000, "available_bytes": 1_000}
+        here.spawn(model="beside")

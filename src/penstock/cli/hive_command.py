@@ -42,6 +42,13 @@ def take_ports(context: click.Context, option: click.Parameter, written: str) ->
 @click.option(
     "--memory-bytes", type=click.IntRange(0), default=0, help="For all workers, in place of what the machine has free."
 )
+@click.option(
+    "--device",
+    "devices",
+    metavar="NAME=BYTES",
+    multiple=True,
+    help="A device beside the CPU, with its memory, as in gpu0=24000000000. Repeatable.",
+)
 @limit_option
 @home_option
 @token_option
@@ -61,6 +68,7 @@ def hive(
     idle_s: int | None,
     load_s: int | None,
     memory_bytes: int,
+    devices: tuple[str, ...],
     limits: tuple[str, ...],
     home: str | None,
     token_file: str | None,
@@ -106,6 +114,7 @@ def hive(
             idle_s=idle_s,
             load_s=load_s,
             memory_bytes=memory_bytes,
+            devices=devices,
             limits=limits,
             home=home,
             token_file=token_file,

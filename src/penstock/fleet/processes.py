@@ -110,10 +110,15 @@ def _await_end(owner_fd: int, ended: Callable[[], object]) -> None:
 def _prctl(option: int, value: int) -> None:
     if not LINUX:
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0):
+    if _libc().prctl(option, value, 0, 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    """Made once: a process that was forked has it from the one before."""
+    return ctypes.CDLL(None, use_errno=True)
 
 
 # --- others ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import NoReturn
 from msgspec.structs import replace
 
 from penstock.adapters import keeper
-from penstock.core.fleet.names import is_hive
+from penstock.core.fleet.names import is_device, is_hive
 from penstock.core.fleet.policy import HivePolicy, QueenPolicy, WorkerPolicy
 from penstock.fleet.catalogue.catalogue import Catalogue
 from penstock.fleet.choices import choose
@@ -65,6 +65,7 @@ def serve_hive(
     load_s: int | None,
     limits: Sequence[str],
     memory_bytes: int,
+    devices: Sequence[str],
     home: str | None,
     token_file: str | None,
     started_by: str,
@@ -74,6 +75,7 @@ def serve_hive(
 ) -> int:
     """Until it was told to end. `queen`: `none` for a hive alone. `limits`: of `HivePolicy`, and of `WorkerPolicy` with
     `worker.` before them, as `name=number`. `memory_bytes`: in place of the machine's, 0 for that.
+    `devices`: others than the CPU, as `name=bytes`.
 
     Raises `BadInput`, `FleetError`, `Unreachable`.
     """
@@ -95,6 +97,7 @@ def serve_hive(
         policy=hive_policy(limited(HivePolicy(), of_hive), ports, workers_max, idle_s, load_s),
         worker_policy=limited(WorkerPolicy(), of_worker, "worker."),
         memory_bytes=memory_bytes,
+        devices=device_memory(devices),
         keeper=KEEPER,
         cold=WORKER,
         parent_pid=os.getppid() if with_parent else 0,
@@ -166,6 +169,17 @@ def hive_policy(
     if load_s is not None:
         given["load_ms_max"] = load_s * 1_000
     return replace(policy, **given)
+
+
+def device_memory(written: Sequence[str]) -> dict[str, int]:
+    """Bytes by device, of `gpu0=24000000000`. Raises `BadInput`."""
+    found: dict[str, int] = {}
+    for said in written:
+        name, _, size = said.partition("=")
+        if not (is_device(name) and name != "cpu" and size.isascii() and size.isdigit() and len(size) < 16):
+            refuse("--device", "is no device with its memory", "write it as gpu0=24000000000, in bytes")
+        found[name] = int(size)
+    return found
 
 
 def advertised(host: str, port: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from penstock.fleet.hive.memory import CPU
 from penstock.fleet.orders import Model
 from penstock.fleet.worker.programs import unavailable
 
@@ -13,6 +12,4 @@ def why_not(model: Model) -> str:
     """Why the model cannot be served here; empty where it can."""
     if (missing := unavailable(model, os.environ)) is not None:
         return missing.message
-    if model.device != CPU:
-        return f"this machine is not known to have a device {model.device}"
     return ""

@@ -30,7 +30,7 @@ from penstock.fleet.choices import ADDRESS
 from penstock.fleet.errors import FleetError
 from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.ending import Ending
-from penstock.fleet.hive.memory import cpu_device, refuse_too_large, required_bytes
+from penstock.fleet.hive.memory import CPU, cpu_device, declared_device, refuse_too_large, required_bytes
 from penstock.fleet.hive.options import HiveOptions
 from penstock.fleet.hive.ports import Ports
 from penstock.fleet.hive.roster import Roster, Worker, now_ms
@@ -132,12 +132,15 @@ class Hive:
         if len(self.roster.live()) >= self.policy.workers_max:
             message = f"the hive has {self.policy.workers_max} workers already"
             raise FleetError("WORKERS_EXHAUSTED", message, {"workers_max": self.policy.workers_max})
+        if model.device not in (CPU, *self.options.devices):
+            message = f"the hive was told of no device {model.device}: say its memory with --device"
+            raise FleetError("BACKEND_UNAVAILABLE", message, {"device": model.device})
         if why := self.options.why_not(model):
             raise FleetError("BACKEND_UNAVAILABLE", why, {"backend": model.backend})
         if wait_ms := self._closed_ms(model.name):
             message = "the model failed too often"
             raise FleetError("MODEL_FAILING", message, {"retry_ms": wait_ms}, math.ceil(wait_ms / 1_000))
-        refuse_too_large(required_bytes(model), self.device())
+        refuse_too_large(required_bytes(model), self._device(model.device))
 
     async def _start(self, worker: Worker, listening: Any) -> None:
         options = self.options
@@ -362,11 +365,16 @@ class Hive:
             self._log.warning("the catalogue cannot be read", why=str(error))
         return self._models
 
-    def device(self) -> Device:
-        """The memory of this machine."""
-        live = self.roster.live()
-        coming = (worker.memory_bytes for worker in live if worker.is_coming)
-        return cpu_device(self.options.memory_bytes, (worker.memory_bytes for worker in live), coming)
+    def devices(self) -> tuple[Device, ...]:
+        """The memory of this machine, and of the devices that it was told of."""
+        return tuple(self._device(name) for name in (CPU, *sorted(self.options.devices)))
+
+    def _device(self, name: str) -> Device:
+        there = [worker for worker in self.roster.live() if worker.model.device == name]
+        held = [worker.memory_bytes for worker in there]
+        if name != CPU:
+            return declared_device(name, self.options.devices[name], held)
+        return cpu_device(self.options.memory_bytes, held, (w.memory_bytes for w in there if w.is_coming))
 
     def offers(self) -> tuple[Offer, ...]:
         """What can be spawned here, now or later."""

@@ -40,6 +40,11 @@ def cpu_device(limit_bytes: int, held: Iterable[int], coming: Iterable[int]) -> 
     return Device(name=CPU, memory_total=total, memory_free=max(0, min(available - sum(coming), total - sum(held))))
 
 
+def declared_device(name: str, memory_bytes: int, held: Iterable[int]) -> Device:
+    """A device that the hive was told of. `held`: what each live worker on it was given."""
+    return Device(name=name, memory_total=memory_bytes, memory_free=max(0, memory_bytes - sum(held)))
+
+
 def refuse_too_large(required: int, device: Device) -> None:
     """Raise `FleetError` where there is no room."""
     if required > device.memory_free:

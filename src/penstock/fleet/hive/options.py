@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,8 @@ class HiveOptions:
 
     `url`: where others reach it, empty for the address that it listens at. `queen`: empty for a hive of its own.
     `parent_pid`: of the process that it is to end with, 0 for none. `memory_bytes`: in place of the machine's, 0 for
-    that. `keeper`: words before the command of a worker's child. `cold`: words that start a worker.
+    that. `devices`: memory of others than the CPU, by name. `keeper`: words before the command of a worker's child.
+    `cold`: words that start a worker.
     """
 
     name: str
@@ -37,6 +38,7 @@ class HiveOptions:
     cold: tuple[str, ...] = COLD
     has_template: bool = True
     memory_bytes: int = 0
+    devices: Mapping[str, int] = field(default_factory=dict)
     parent_pid: int = 0
     shows_output: bool = False
     """What workers say goes to stderr as well."""

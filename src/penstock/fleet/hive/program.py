@@ -167,7 +167,7 @@ class _Program:
             version=__version__,
             api_version=API_VERSION,
             state="draining" if hive.is_draining else "ready",
-            devices=(hive.device(),),
+            devices=hive.devices(),
             offers=hive.offers(),
             workers=hive.infos(),
             workers_max=options.policy.workers_max,

@@ -58,9 +58,10 @@ def main(arguments: list[str]) -> None:
     hive_pid = int(arguments[1])
     processes.name_process("penstock template")
     processes.die_with_parent(hive_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in WARM:
         _warm(name)
+    _start_once()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert threading.active_count() == 1
     gc.collect()
     gc.freeze()
@@ -77,6 +78,12 @@ def _warm(name: str) -> None:
         import_module(name)
     except ModuleNotFoundError as error:
         sys.stderr.write(f"penstock template: {error}\n")
+
+
+def _start_once() -> None:
+    from penstock.fleet.worker.run import warm_up
+
+    warm_up()
 
 
 def _serve(control: socket.socket, hive_pid: int, data: bytes, descriptors: list[int]) -> None:

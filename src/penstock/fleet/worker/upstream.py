@@ -82,7 +82,7 @@ class UpstreamEngine:
             self._client = self._connected(model.url.rstrip("/").removesuffix("/v1"))
             return
         numbers = {"port": str(port), "slots": str(model.slots), "context": str(model.context)}
-        await self._start_child(filled(model.argv, path=model.path, **numbers), self._env)
+        await self._start_child(filled(model.argv, path=model.path, **numbers), {**self._env, **seeing(model.device)})
         self._client = self._connected(f"http://127.0.0.1:{port}")
 
     async def _start_child(self, argv: list[str], env: Mapping[str, str]) -> None:
@@ -399,3 +399,9 @@ async def _chunks(response: httpx2.Response, beating: asyncio.Task[None]) -> Asy
 def _passed_on(headers: httpx2.Headers) -> dict[str, str]:
     named = {word.strip().lower() for word in headers.get("connection", "").split(",")}
     return {name: value for name, value in headers.items() if name not in HOP_BY_HOP | OURS | named}
+
+
+def seeing(device: str) -> dict[str, str]:
+    """What a child's environment needs to see this device alone; nothing for the CPU, where it may see all."""
+    number = device.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return {"CUDA_VISIBLE_DEVICES": number} if device.startswith(("gpu", "cuda")) else {}
