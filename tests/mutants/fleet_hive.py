@@ -204,4 +204,20 @@ PLANTED = (
         "if False:\n        os._exit(ORPHANED)",
         (f"{PROCESSES}test_a_process_whose_parent_is_another_by_now_does_not_begin",),
     ),
+    Planted(
+        "hive-device-apart",
+        "every device is charged with what all workers hold",
+        "fleet/hive/hive.py",
+        "for worker in self.roster.live() if worker.model.device == name]",
+        "for worker in self.roster.live()]",
+        (f"{SPAWNS}test_a_device_that_the_hive_was_told_of_has_its_own_memory",),
+    ),
+    Planted(
+        "fleet-limit-unknown",
+        "a limit that does not exist is taken for one",
+        "fleet/limits.py",
+        "problems.append(_unknown(said, own, prefix, policy))",
+        "pass",
+        ("tests/fleet/test_cli_choices.py::test_limits_are_set_by_name_and_all_wrong_ones_told_at_once",),
+    ),
 )
