@@ -12,7 +12,7 @@ USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,\
             $(shell $(python) -c '$(USABLE)' 2>/dev/null && echo $(python))))
 
-.PHONY: help setup demo test test-llama check fix crash bypass replay mutants bench lock clean
+.PHONY: help setup demo test test-llama check fix crash bypass replay fleet-scenarios orphans mutants bench lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -74,6 +74,12 @@ bypass: setup ## try every known way round the red-green gate
 
 replay: setup ## replay a test-driven history, and count what was refused of it
 	$(BIN)/python -m tests.replay
+
+fleet-scenarios: setup ## play every scenario of the fleet; ARGS="--times 20 --stress --side-by-side 4"
+	$(BIN)/python -m tests.scenarios $(ARGS)
+
+orphans: setup ## kill queens, hives and clients over and over, and find nothing left; ARGS="--times 10"
+	$(BIN)/python -m tests.orphans $(ARGS)
 
 mutants: setup ## break the code on purpose, and see the tests notice
 	$(BIN)/python -m tests.mutants

@@ -1,0 +1,1 @@
+"""What the fleet does, told in Gherkin, and seen in real processes."""
