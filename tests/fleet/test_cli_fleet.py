@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.fleet.command import (
@@ -25,6 +26,7 @@ from tests.fleet.command import (
     traceless,
     until,
 )
+from tests.fleet.hives import release
 
 TELLS = "repeat: true\nreplies: [{text: Nothing was left behind.}]\n"
 ANY = ("--port", "0", "--ports", "any")
@@ -229,6 +231,20 @@ def test_watching_without_a_terminal_tells_what_changes(fleet: Fleet) -> None:
         assert any(line.startswith(f"worker {worker}: idle, 0/1 slots, model tiny") for line in watching.stdout)
         watching.send_signal(signal.SIGINT)
         assert watching.wait(20) == 130
+
+
+def test_who_waits_for_a_model_is_told_how_far_it_is(fleet: Fleet) -> None:
+    os.mkfifo(fleet.home / "LOADED")
+    add_model(fleet.home, "slow", "load: {steps: 7, hold: LOADED}\n" + TELLS)
+    until(lambda: "slow" in httpx2.get(f"{fleet.queen.url}/v1/models").text)
+    said = fleet.home / "slow.stderr"
+    with running(
+        fleet.home, "infer", "--model", "slow", "--prompt", "go", stderr=said, PENSTOCK_QUEEN=fleet.queen.url
+    ) as asking:
+        until(lambda: "loading 7/7 layers" in said.read_text())
+        release(fleet.home / "LOADED")
+        assert asking.stdout is not None
+        assert asking.stdout.read() == "Nothing was left behind.\n"
 
 
 # --- nobody there ---------------------------------------------------------------------------------------------------

@@ -220,4 +220,12 @@ PLANTED = (
         "pass",
         ("tests/fleet/test_cli_choices.py::test_limits_are_set_by_name_and_all_wrong_ones_told_at_once",),
     ),
+    Planted(
+        "fleet-loading-untold",
+        "who waits for a model is not told how far it is",
+        "fleet/queen/dispatching.py",
+        "self._loading[model] = progress\n            for asked",
+        "for asked",
+        ("tests/fleet/test_cli_fleet.py::test_who_waits_for_a_model_is_told_how_far_it_is",),
+    ),
 )

@@ -178,6 +178,8 @@ class WorkerInfo(Wire, frozen=True, kw_only=True):
     message: str = ""
     tokens_total: int = 0
     """Made so far, as its hive last heard."""
+    loading: Progress | None = None
+    """How far it is, while it loads."""
 
 
 class WorkerList(Wire, frozen=True, kw_only=True):

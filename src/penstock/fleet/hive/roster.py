@@ -13,7 +13,7 @@ from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.worker_log import WorkerLog
 from penstock.fleet.logs import Log
 from penstock.fleet.orders import Model
-from penstock.fleet.schema import WorkerInfo
+from penstock.fleet.schema import Progress, WorkerInfo
 
 ENDED_KEPT_MS = 600_000
 ENDED_KEPT_MAX = 256
@@ -47,6 +47,8 @@ class Worker:
     ended_ms: int = 0
     busy: int = 0
     tokens_total: int = 0
+    loading: Progress | None = None
+    """As far as it said."""
     pid: int = 0
     exit_code: int | None = None
     code: str = ""
@@ -84,6 +86,7 @@ class Worker:
             code=self.code,
             message=self.message,
             tokens_total=self.tokens_total,
+            loading=self.loading if self.state == "loading" else None,
         )
 
     def failure(self) -> FleetError:
@@ -143,6 +146,11 @@ class Roster:
         self._log.info("worker", worker_id=worker.id, model=worker.model.name, was=before, state=state, **why)
         turned, worker.turn = worker.turn, asyncio.Event()
         turned.set()
+        self.changed()
+
+    def loads(self, worker: Worker, loading: Progress) -> None:
+        """It has come so far."""
+        worker.loading, worker.progressed_ms = loading, now_ms()
         self.changed()
 
     def forget(self) -> None:

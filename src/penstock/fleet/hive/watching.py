@@ -137,7 +137,8 @@ class Watch:
                         for said in reader.feed(data):
                             event = read_event(said)
                             if isinstance(event, Progress) and event != seen:
-                                seen, self._worker.progressed_ms = event, now_ms()
+                                seen = event
+                                self._roster.loads(self._worker, event)
             except (Unreachable, FleetError, Malformed, TooLong):
                 pass
             await self._worker.until(lambda: self._worker.state != "loading", LISTEN_AGAIN_S)

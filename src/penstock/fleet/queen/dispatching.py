@@ -17,6 +17,7 @@ from penstock.core.fleet.policy import WorkerPolicy
 from penstock.core.fleet.routing import Phase, Routing
 from penstock.fleet.errors import FleetError
 from penstock.fleet.logs import Log
+from penstock.fleet.schema import Progress
 
 TICK_S = 0.05
 ENDED_MAX = 100_000
@@ -72,6 +73,7 @@ class Dispatcher:
         self._ended: OrderedDict[str, int] = OrderedDict()
         self._deeds: set[asyncio.Task[None]] = set()
         self._phases: dict[str, Phase] = {}
+        self._loading: dict[str, Progress] = {}
         self._tick: asyncio.TimerHandle | None = None
         self._is_over = asyncio.Event()
         self._is_over.set()
@@ -118,6 +120,19 @@ class Dispatcher:
             await waiting.flight.cancel()
         elif now_ms() - self._ended.get(request, -ENDED_KEPT_MS - 1) > ENDED_KEPT_MS:
             raise FleetError("UNKNOWN_REQUEST", "no request with this id is under way or ended lately")
+
+    def loads(self, model: str, progress: Progress) -> None:
+        """A worker of the model has come so far."""
+        if self._loading.get(model) != progress:
+            self._loading[model] = progress
+            for asked in self.routing.waiting(model):
+                self._flying[asked.id].news.set()
+
+    def progress(self, waiting: Waiting) -> Progress:
+        """What it waits for, and how far that is."""
+        if waiting.phase == "loading" and waiting.model in self._loading:
+            return self._loading[waiting.model]
+        return Progress(phase=waiting.phase)
 
     def suspect(self, worker: str) -> None:
         """A worker hung up or does not answer."""
@@ -198,6 +213,7 @@ class Dispatcher:
                 for asked in self.routing.waiting(model):
                     self._tell(asked.id, phase)
         self._phases = phases
+        self._loading = {model: self._loading[model] for model in phases if model in self._loading}
 
     def _tell(self, request: str, phase: Phase) -> None:
         waiting = self._flying.get(request)

@@ -29,7 +29,6 @@ from penstock.fleet.queen.counts import Counts
 from penstock.fleet.queen.dialects import Cutter, Dialect, Ours, events_of, is_done
 from penstock.fleet.queen.dispatching import Dispatcher, Waiting
 from penstock.fleet.queen.upstream import Ask, Connection, Upstreams
-from penstock.fleet.schema import Progress
 from penstock.fleet.sse import HEADERS, TooLong, written
 
 STOP_S_MAX = 2.0
@@ -240,8 +239,8 @@ class Exchange:
         waiting = self._waiting
         tells = self._wanted.is_stream and isinstance(self._wanted.dialect, Ours)
         while tells and not waiting.place.done():
-            await self._put(written(Progress(phase=waiting.phase)))
             waiting.news.clear()
+            await self._put(written(self._floor.dispatcher.progress(waiting)))
             news = asyncio.ensure_future(waiting.news.wait())
             try:
                 await asyncio.wait((waiting.place, news), return_when=asyncio.FIRST_COMPLETED)

@@ -180,6 +180,9 @@ class Hives:
         lost = self.dispatcher.routing.hear(_hive(report, now_ms()), [_working(w) for w in report.workers])
         self.dispatcher.lost(lost)
         self.dispatcher.poke()
+        for worker in report.workers:
+            if worker.loading is not None:
+                self.dispatcher.loads(worker.model, worker.loading)
 
     def _remember(self, report: HiveReport, claim: Claim) -> None:
         known = self._known.get(report.name)
