@@ -187,11 +187,12 @@ def descendants(pid: int) -> list[Process]:
 def kill_below(pid: int) -> list[Process]:
     """Kill everybody below `pid`, until nobody is there; gives who was signalled. Blocks for some milliseconds.
 
-    Whoever is orphaned by that stays below only where `pid` adopts orphans.
+    Whoever is orphaned by that stays below only where `pid` adopts orphans. The farthest go first: should we be killed
+    in the middle of it, whoever keeps a tree together is there still, and ends it.
     """
     struck: dict[Process, None] = {}
     for _ in range(KILL_ROUNDS_MAX):
-        alive = [process for process in descendants(pid) if signal_process(process, signal.SIGKILL)]
+        alive = [process for process in reversed(descendants(pid)) if signal_process(process, signal.SIGKILL)]
         if not alive:
             break
         struck |= dict.fromkeys(alive)
