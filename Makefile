@@ -87,6 +87,7 @@ mutants: setup ## break the code on purpose, and see the tests notice
 bench: setup ## measure
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.redgreen
+	$(BIN)/python -m bench.fleet
 
 # Universal: one set of files for Linux and macOS and every Python from 3.11 on.
 COMPILE = .lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
@@ -99,6 +100,7 @@ lock: ## choose the newest versions anew and pin their hashes
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 	$(COMPILE) requirements/llama.in --output-file requirements/llama.txt
+	$(COMPILE) requirements/bench-litellm.in --output-file requirements/bench-litellm.txt
 
 clean: ## remove what was made here, and nothing else
-	rm -rf .venv .lock .llama .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .lock .llama .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
