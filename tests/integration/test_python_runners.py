@@ -94,6 +94,18 @@ def test_the_server_stays_and_has_nothing_of_the_project(project: Project) -> No
     assert [(r.is_warm, r.note, r.outcomes[0].verdict) for r in reports] == [(True, "", "green")] * 3
 
 
+def test_a_test_that_nobody_asked_for_is_not_run(project: Project) -> None:
+    project.write(
+        app="SEEN = []",
+        test_it="""
+        import app
+        def test_other(): app.SEEN.append(1)
+        def test_one(): assert app.SEEN == []
+        """,
+    )
+    assert project.one().verdict == "green"
+
+
 def test_edits_of_the_same_size_within_a_second_never_give_a_stale_verdict(project: Project) -> None:
     project.write(app="VALUE = 1\n", test_it="from app import VALUE\ndef test_one(): assert VALUE == 1\n")
     seen, due = [], []

@@ -160,7 +160,7 @@ PLANTED = (
         "the control socket takes inputs that are no operator's",
         "shell/control.py",
         "_decoder = msgspec.json.Decoder(OperatorInput)",
-        "_decoder = msgspec.json.Decoder(e.Input)",
+        "from penstock.core.events import Input\n_decoder = msgspec.json.Decoder(Input)",
         (f"{CONTROL}test_what_is_no_command_is_answered_with_an_error",),
     ),
 )
