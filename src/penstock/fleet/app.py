@@ -1,6 +1,6 @@
 """The HTTP side of queen, hive and worker: endpoints behind the same doors.
 
-    request id ─► token ─► size ─► body ─► endpoint
+    request id ─► token, or whose page ─► size ─► body ─► endpoint
 
 Every answer carries `x-request-id`; every failure is an `ErrorBody`. What nobody foresaw is logged with that id and
 answered with INTERNAL, which says nothing of what it was.
@@ -8,6 +8,7 @@ answered with INTERNAL, which says nothing of what it was.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
@@ -20,11 +21,12 @@ from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from penstock.core.fleet.names import is_request
-from penstock.core.fleet.policy import BODY_BYTES_MAX
+from penstock.core.fleet.policy import BODY_BYTES_MAX, BODY_S_MAX
 from penstock.fleet.errors import FleetError
 from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.openapi import document
+from penstock.fleet.pages import is_foreign
 from penstock.fleet.routes import Call, Endpoint, Json, as_app, body_of
 
 OPEN_PATHS = ("/openapi.json",)
@@ -35,9 +37,15 @@ class App:
     """An ASGI application. `token`: empty where none is needed. `measures`: counted into, and shown at `/metrics`."""
 
     def __init__(
-        self, title: str, endpoints: Sequence[Endpoint], log: Log, measures: Measures, token: str = ""
+        self,
+        title: str,
+        endpoints: Sequence[Endpoint],
+        log: Log,
+        measures: Measures,
+        token: str = "",
+        body_s_max: float = BODY_S_MAX,
     ) -> None:
-        self._log, self._measures, self._token = log, measures, token
+        self._log, self._measures, self._token, self._body_s_max = log, measures, token, body_s_max
         self._title, self._described = title, [*endpoints, self._metrics_endpoint()]
         openapi = Endpoint("GET", "/openapi.json", "This document.", self._openapi, is_open=True)
         self._all = [*self._described, openapi]
@@ -65,6 +73,8 @@ class App:
             await self._answer(endpoint, path, answering, scope, receive)
         except FleetError as error:
             await answering.fail(error)
+        except _Left:
+            pass
         except Exception as error:  # the supervisor of one request: the process goes on, and the log has it
             self._log.error("request failed", request_id=answering.request_id, error=repr(error), where=_where(error))
             await answering.fail(FleetError("INTERNAL", "an error of ours", {"request_id": answering.request_id}))
@@ -92,12 +102,17 @@ class App:
         self, endpoint: Endpoint, path: dict[str, str], answering: _Answering, scope: Scope, receive: Receive
     ) -> None:
         headers = Headers(scope=scope)
-        if self._token and not endpoint.is_open and not has_token(headers.get("authorization", ""), self._token):
-            raise FleetError("INVALID_TOKEN", "a token is needed, or this is not the one")
-        raw = await _read(headers, receive) if endpoint.method == "POST" else b""
+        self._let_in(endpoint, headers)
+        raw = await _read(headers, receive, self._body_s_max) if endpoint.method == "POST" else b""
         call = Call(body_of(endpoint, raw), raw, path, headers, answering.request_id)
         answer = await endpoint.handler(call)
         await as_app(answer, endpoint)(scope, receive, answering.send)
+
+    def _let_in(self, endpoint: Endpoint, headers: Headers) -> None:
+        if not self._token and is_foreign(headers):
+            raise FleetError("FOREIGN_PAGE", "a page of another machine asks, and there is no token")
+        if self._token and not endpoint.is_open and not has_token(headers.get("authorization", ""), self._token):
+            raise FleetError("INVALID_TOKEN", "a token is needed, or this is not the one")
 
     async def _openapi(self, call: Call) -> bytes:
         return self.document
@@ -107,6 +122,10 @@ class App:
             return self._measures.text()
 
         return Endpoint("GET", "/metrics", "Prometheus' text format.", metrics, content_type=METRICS_TYPE, is_open=True)
+
+
+class _Left(Exception):
+    """The client is gone before its request was whole."""
 
 
 class _NotAllowed(FleetError):
@@ -143,16 +162,24 @@ class _Answering:
         await Json(error.body(), error.status, error.headers())(self._scope, _nothing_more, self.send)
 
 
-async def _read(headers: Headers, receive: Receive) -> bytes:
-    """The body. Raises `FleetError` as soon as it is over the cap."""
+async def _read(headers: Headers, receive: Receive, body_s_max: float) -> bytes:
+    """The body. Raises `FleetError` as soon as it is over the cap, or does not come; `_Left`."""
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length) > BODY_BYTES_MAX:
         raise FleetError("BODY_TOO_LARGE", f"a body has at most {BODY_BYTES_MAX} bytes")
+    try:
+        async with asyncio.timeout(body_s_max):
+            return await _received(receive)
+    except TimeoutError:
+        raise FleetError("DEADLINE_EXCEEDED", "the body of the request did not come") from None
+
+
+async def _received(receive: Receive) -> bytes:
     data = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionError("the client left while it sent its request")
+            raise _Left
         data += message.get("body", b"")
         if len(data) > BODY_BYTES_MAX:
             raise FleetError("BODY_TOO_LARGE", f"a body has at most {BODY_BYTES_MAX} bytes")

@@ -18,7 +18,7 @@ from penstock.fleet.schema import ErrorBody
 from penstock.fleet.sse import CONTENT_TYPE, NAMES
 
 EVERYWHERE = ("INTERNAL",)
-WITH_BODY = ("INVALID_JSON", "INVALID_REQUEST", "BODY_TOO_LARGE")
+WITH_BODY = ("INVALID_JSON", "INVALID_REQUEST", "BODY_TOO_LARGE", "DEADLINE_EXCEEDED")
 REF = "#/components/schemas/{name}"
 
 
@@ -63,6 +63,8 @@ def _responses(endpoint: Endpoint, refs: dict[Any, Any], needs_token: bool) -> d
     codes = [*endpoint.errors, *EVERYWHERE, *(WITH_BODY if endpoint.body else ())]
     if needs_token and not endpoint.is_open:
         codes.append("INVALID_TOKEN")
+    if not needs_token:
+        codes.append("FOREIGN_PAGE")
     told: dict[str, Any] = {str(endpoint.status): _success(endpoint, refs)}
     for status in sorted({ERRORS[code].status for code in codes}):
         named = ", ".join(dict.fromkeys(code for code in codes if ERRORS[code].status == status))

@@ -12,10 +12,14 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from penstock.core.fleet.policy import HEAD_S_MAX
+from penstock.fleet.connections import Connection
 from penstock.ports import BadInput, Problem
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -68,14 +72,18 @@ class Server(uvicorn.Server):
     """`ready` is awaited once the socket accepts. `drain` is awaited when the first signal comes, then it ends."""
 
     def __init__(
-        self, app: ASGIApp, ready: Callable[[], Awaitable[None]], drain: Callable[[], Awaitable[None]]
+        self,
+        app: ASGIApp,
+        ready: Callable[[], Awaitable[None]],
+        drain: Callable[[], Awaitable[None]],
+        head_s_max: float = HEAD_S_MAX,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 access_log=False,
                 backlog=BACKLOG,
-                http="httptools",
+                http=cast("type[asyncio.Protocol]", partial(Connection, head_s_max=head_s_max)),
                 lifespan="off",
                 log_config=None,
                 loop="none",

@@ -82,3 +82,9 @@ class WorkerPolicy(Frozen):
 
 BODY_BYTES_MAX = 1_048_576
 """Of a request; above it: 413."""
+BODY_S_MAX = 60
+"""From the head of a request to the end of its body; then: 408."""
+HEAD_BYTES_MAX = 65_536
+"""Of a request: its address and its headers; above it: 431."""
+HEAD_S_MAX = 20
+"""For a request's head to come whole; then the connection is closed."""

@@ -1,0 +1,257 @@
+"""Clients, pages and hives that mean no good, or know no better: what they get, and that others do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import StringIO
+
+import msgspec
+import pytest
+
+from penstock.core.fleet.policy import HEAD_BYTES_MAX
+from penstock.fleet.app import App
+from penstock.fleet.logs import Log
+from penstock.fleet.measures import Measures
+from penstock.fleet.pages import is_foreign
+from penstock.fleet.routes import Call, Endpoint
+from penstock.fleet.schema import Health, InferenceRequest
+from penstock.fleet.serving import Server, bound, serve
+from tests.fleet.queen_world import WAIT_S_MAX
+
+SOON_S = 0.2
+NEVER_S = 3_600.0
+HEAD = b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n"
+POST = b"POST /v1/inference HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20\r\n\r\n"
+
+
+# --- what comes before any token is looked at -----------------------------------------------------------------------
+
+
+class Doors:
+    """A server of this process, at `port`; and what it has logged."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.log = StringIO()
+        self.answering = asyncio.Event()
+        """Set: `/v1/slow` answers."""
+
+    async def health(self, call: Call) -> Health:
+        return Health(status="ok", state="ready", version="0")
+
+    async def slow(self, call: Call) -> Health:
+        await self.answering.wait()
+        return await self.health(call)
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/v1/health", "", self.health, answer=Health, is_open=True),
+            Endpoint("GET", "/v1/slow", "", self.slow, answer=Health, is_open=True),
+            Endpoint("POST", "/v1/inference", "", self.health, body=InferenceRequest, answer=Health),
+        ]
+
+    async def ask(self, *pieces: bytes) -> bytes:
+        """Everything that is answered, until it hangs up."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        for piece in pieces:
+            writer.write(piece)
+        try:
+            async with asyncio.timeout(WAIT_S_MAX):
+                return await reader.read()
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def doors(*, head_s_max: float = NEVER_S, body_s_max: float = NEVER_S, token: str = "") -> AsyncIterator[Doors]:
+    made, ready = Doors(), asyncio.Event()
+
+    async def is_ready() -> None:
+        ready.set()
+
+    async def drained() -> None:
+        pass
+
+    app = App("doors", made.endpoints(), Log("doors", made.log), Measures("doors"), token, body_s_max)
+    server = Server(app, is_ready, drained, head_s_max)
+    listening = bound("127.0.0.1", 0, token)
+    made.port = listening.getsockname()[1]
+    serving = asyncio.ensure_future(serve(server, listening))
+    try:
+        await asyncio.wait_for(ready.wait(), WAIT_S_MAX)
+        yield made
+    finally:
+        server.end()
+        await asyncio.wait_for(serving, WAIT_S_MAX)
+
+
+def failure(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), msgspec.json.decode(body)["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"x: " + b"a" * HEAD_BYTES_MAX + b"\r\n\r\n",
+        HEAD + b"x: a\r\n" * (HEAD_BYTES_MAX // 2) + b"\r\n",
+    ],
+    ids=["long", "many"],
+)
+def test_a_head_has_a_cap(head: bytes) -> None:
+    async def scenario() -> None:
+        async with doors(token="t") as made:
+            assert failure(await made.ask(head)) == (431, "HEAD_TOO_LARGE")
+
+    asyncio.run(scenario())
+
+
+def test_a_head_without_end_is_answered_and_not_awaited() -> None:
+    async def scenario() -> None:
+        async with doors(token="t", head_s_max=SOON_S) as made:
+            assert failure(await made.ask(HEAD + b"x: " + b"a" * 10_000_000)) == (431, "HEAD_TOO_LARGE")
+
+    asyncio.run(scenario())
+
+
+def test_a_head_as_large_as_it_may_be_is_read() -> None:
+    async def scenario() -> None:
+        async with doors() as made:
+            wide = HEAD + b"x: " + b"a" * (HEAD_BYTES_MAX - 200) + b"\r\nconnection: close\r\n\r\n"
+            assert b" 200 " in (await made.ask(wide))[:20]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/hea", HEAD], ids=["nothing", "a line", "no end"])
+def test_who_sends_no_whole_head_is_cut_off(sent: bytes) -> None:
+    async def scenario() -> None:
+        async with doors(head_s_max=SOON_S) as made:
+            assert await made.ask(sent) == b""
+
+    asyncio.run(scenario())
+
+
+def test_a_second_head_has_no_more_time_than_the_first() -> None:
+    async def scenario() -> None:
+        async with doors(head_s_max=SOON_S) as made:
+            reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+            writer.write(HEAD + b"\r\n")
+            await reader.readuntil(b"}")
+            writer.write(HEAD)
+            assert await asyncio.wait_for(reader.read(), WAIT_S_MAX) == b""
+            writer.transport.abort()
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_that_takes_longer_than_a_head_may_is_not_cut_off() -> None:
+    async def scenario() -> None:
+        async with doors(head_s_max=SOON_S) as made:
+            slow = HEAD.replace(b"health", b"slow") + b"connection: close\r\n\r\n\r\n"  # a line too much, as some send
+            asking = asyncio.ensure_future(made.ask(slow))
+            assert await made.ask(b"") == b""  # that one was cut off
+            assert await made.ask(b"") == b""
+            made.answering.set()
+            assert b" 200 " in (await asking)[:20]
+
+    asyncio.run(scenario())
+
+
+def test_a_body_that_does_not_come_is_not_awaited_for_ever() -> None:
+    async def scenario() -> None:
+        async with doors(body_s_max=SOON_S, head_s_max=SOON_S) as made:
+            assert failure(await made.ask(POST + b"{")) == (408, "DEADLINE_EXCEEDED")
+
+    asyncio.run(scenario())
+
+
+def test_a_body_that_nobody_reads_is_not_awaited_for_ever() -> None:
+    async def scenario() -> None:
+        async with doors(head_s_max=SOON_S, token="t") as made:
+            assert failure(await made.ask(POST + b"{")) == (401, "INVALID_TOKEN")
+
+    asyncio.run(scenario())
+
+
+def test_what_is_no_http_is_refused_as_all_is_refused() -> None:
+    async def scenario() -> None:
+        async with doors() as made:
+            assert failure(await made.ask(b"\x16\x03\x01 hello\r\n\r\n")) == (400, "INVALID_REQUEST")
+
+    asyncio.run(scenario())
+
+
+def test_what_is_no_http_in_the_middle_of_an_answer_breaks_it_off() -> None:
+    async def scenario() -> None:
+        async with doors() as made:
+            assert await made.ask(HEAD.replace(b"health", b"slow") + b"\r\n\x16\x03\r\n\r\n") == b""
+            made.answering.set()
+            assert b" 200 " in (await made.ask(HEAD + b"connection: close\r\n\r\n"))[:20]
+        assert "request failed" not in made.log.getvalue()
+
+    asyncio.run(scenario())
+
+
+def test_who_leaves_while_sending_is_no_error_of_ours() -> None:
+    async def scenario() -> None:
+        async with doors() as made:
+            with socket.create_connection(("127.0.0.1", made.port)) as left:
+                left.sendall(POST + b"{")
+            assert b" 200 " in (await made.ask(HEAD + b"connection: close\r\n\r\n"))[:20]
+        assert "request failed" not in made.log.getvalue()
+
+    asyncio.run(scenario())
+
+
+# --- web pages ------------------------------------------------------------------------------------------------------
+
+FOREIGN = [
+    {"origin": "https://evil.example"},
+    {"origin": "http://203.0.113.7"},
+    {"origin": "null"},
+    {"origin": "http://["},
+    {"origin": "http://localhost.evil.example"},
+    {"host": "evil.example:8080"},
+    {"host": "127.0.0.1.evil.example"},
+    {"host": "["},
+]
+OURS = [
+    {},
+    {"host": "127.0.0.1:8080"},
+    {"host": "[::1]:8080"},
+    {"host": "localhost"},
+    {"host": "box:8080"},
+    {"host": "host.docker.internal:8080"},
+    {"host": "localhost:8080", "origin": "http://localhost:3000"},
+    {"origin": "http://[::1]:3000"},
+    {"origin": "app://obsidian.md"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_a_page_of_elsewhere_is_foreign(headers: dict[str, str]) -> None:
+    assert is_foreign(headers)
+
+
+@pytest.mark.parametrize("headers", OURS, ids=str)
+def test_what_is_of_this_machine_is_not(headers: dict[str, str]) -> None:
+    assert not is_foreign(headers)
+
+
+def test_a_page_of_elsewhere_moves_nothing_where_there_is_no_token() -> None:
+    async def scenario() -> None:
+        body = b'{"prompt": "p"}     '
+        page = POST.replace(b"\r\n\r\n", b"\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n") + body
+        async with doors() as made:
+            assert failure(await made.ask(page)) == (403, "FOREIGN_PAGE")
+        trusted = page.replace(b"origin:", b"authorization: Bearer t\r\norigin:")
+        async with doors(token="t") as made:
+            assert b" 200 " in (await made.ask(trusted))[:20]
+
+    asyncio.run(scenario())
