@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import StringIO
+from typing import Any
 
 import msgspec
 import pytest
 
 from penstock.core.fleet.policy import HEAD_BYTES_MAX
 from penstock.fleet.app import App
+from penstock.fleet.choices import is_address
 from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.pages import is_foreign
 from penstock.fleet.routes import Call, Endpoint
-from penstock.fleet.schema import Health, InferenceRequest
+from penstock.fleet.schema import ADDRESS, Health, InferenceRequest
 from penstock.fleet.serving import Server, bound, serve
-from tests.fleet.queen_world import WAIT_S_MAX
+from tests.fleet.queen_world import WAIT_S_MAX, TestHive, World, world
 
 SOON_S = 0.2
 NEVER_S = 3_600.0
@@ -255,3 +258,92 @@ def test_a_page_of_elsewhere_moves_nothing_where_there_is_no_token() -> None:
             assert b" 200 " in (await made.ask(trusted))[:20]
 
     asyncio.run(scenario())
+
+
+# --- hives that lie -------------------------------------------------------------------------------------------------
+
+NO_ADDRESSES = [
+    "",
+    "nonsense",
+    "file:///etc/passwd",
+    "http://127.0.0.1:99999",
+    "http://127.0.0.1:0",
+    "http://127.0.0.1:abc",
+    "http://[::1",
+    "http://[:::]:80",
+    "http://user:secret@127.0.0.1:80",
+    "http://127.0.0.1:80/path",
+    "http://127.0.0.1:80\r\nx-evil: 1",
+    "http://snow\u2603.example:80",
+    "http://a..b:80",
+    "http://" + "a" * 64 + ".example:80",
+]
+
+
+async def status_of(hive: TestHive, w: World, **fields: Any) -> int:
+    """What the queen answers to a report of the hive with these fields changed."""
+    hive.number += 1
+    told = msgspec.to_builtins(hive.report()) | fields
+    return (await w.client.post("/v1/hives", json=told)).status_code
+
+
+def test_a_hive_tells_addresses_alone() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive()
+            for number, url in enumerate(NO_ADDRESSES):
+                assert await status_of(hive, w, url=url, instance=f"i-{number}") == 400, url
+            worker = msgspec.to_builtins((await hive.add()).info())
+            for url in NO_ADDRESSES:
+                assert await status_of(hive, w, workers=[worker | {"url": url}]) == 400, url
+            assert await status_of(hive, w, workers=[worker, worker]) == 400
+            assert await status_of(hive, w, workers=[worker]) == 200
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_at_a_name_that_is_none_is_unreachable_and_no_error_of_ours() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive()
+            worker = msgspec.to_builtins((await hive.add()).info())
+            assert await status_of(hive, w, workers=[worker | {"url": "http://xn--zz.invalid:80"}]) == 200
+            events = await w.infer()
+            assert [event.name for event in events][-2:] == ["error", ""]
+            assert "INTERNAL" not in events[-2].data
+
+    asyncio.run(scenario())
+
+
+def test_a_hive_cannot_take_the_worker_of_another() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            worker = await w.worker(name="east")
+            thief = await w.hive("west")
+            stolen = msgspec.to_builtins(worker.info()) | {"url": thief.server.url}
+            assert await status_of(thief, w, workers=[stolen]) == 200
+            assert [event.name for event in await w.infer()][-2:] == ["end", ""]
+            (seen,) = (await w.client.get("/v1/workers/list")).json()["workers"]
+            assert (seen["hive"], seen["url"]) == ("east", worker.server.url)
+
+    asyncio.run(scenario())
+
+
+def test_an_epoch_that_no_disk_can_hold_is_refused() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive()
+            assert await status_of(hive, w, epoch=2**63) == 400
+            assert await status_of(hive, w, number=2**53) == 400
+            assert await status_of(hive, w, epoch=2**53 - 1) == 200
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:8001", "https://gpu1.example.org/", "http://[::1]:64999", "http://[fe80:0:0:0:0:0:0:1]/v1"],
+)
+def test_an_address_is_one_in_the_documents_too(url: str) -> None:
+    assert is_address(url) and re.fullmatch(ADDRESS, url)
+    assert not [wrong for wrong in NO_ADDRESSES if re.fullmatch(ADDRESS, wrong)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from penstock.core.policy import Frozen
 from penstock.fleet.tokens import TOKEN_ENV, read_token
@@ -19,6 +20,8 @@ QUEEN_ENV = "PENSTOCK_QUEEN"
 HOME_ENV = "PENSTOCK_FLEET_HOME"
 QUEEN_DEFAULT = "http://127.0.0.1:8080"
 ADDRESS = re.compile(r"(?P<base>https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?)(?:/v1)?/?", re.ASCII)
+ADDRESS_CHARS_MAX = 256
+LABEL_CHARS_MAX = 63
 ADDRESS_FIX = "write it as http://HOST:PORT"
 
 
@@ -55,9 +58,23 @@ def choose(
 def address(written: str, place: str) -> str:
     """A queen's or hive's address, without its end. Raises `BadInput`."""
     found = ADDRESS.fullmatch(written.strip())
-    if found is None:
+    if found is None or not is_address(written.strip()):
         raise BadInput([Problem(file=place, line=0, field="", message="is no address", fix=ADDRESS_FIX)])
     return found["base"]
+
+
+def is_address(written: str) -> bool:
+    """Whether a program can be asked there, as far as can be seen from it."""
+    found = ADDRESS.fullmatch(written)
+    if found is None or len(written) > ADDRESS_CHARS_MAX:
+        return False
+    try:
+        parts = urlsplit(found["base"])
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    is_name = "[" in written or all(0 < len(label) <= LABEL_CHARS_MAX for label in name.split("."))
+    return is_name and port != 0
 
 
 def _first(*places: tuple[str | None, str] | None) -> tuple[str, str]:

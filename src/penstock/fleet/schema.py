@@ -15,13 +15,14 @@ from msgspec import Meta
 from penstock.core.fleet import names
 from penstock.core.fleet.life import WorkerState
 from penstock.core.fleet.parties import Device, Offer
-from penstock.fleet.choices import ADDRESS
 
 API_VERSION = 1
 """Programs of other API versions are not spoken to."""
 
 TEXT_CHARS_MAX = 1_000_000
 TOKENS_MAX = 1_000_000
+COUNT_MAX = 2**53 - 1
+"""What every reader of JSON has room for."""
 
 Backend = Literal["scripted", "llama", "upstream"]
 Short = Annotated[str, Meta(max_length=256)]
@@ -35,6 +36,12 @@ def _like(grammar: str, *, may_be_empty: bool = False) -> Meta:
 
 MODEL = rf"(?!.*(?:\.\.|//)){names.MODEL.pattern}"
 ModelName = Annotated[str, Meta(max_length=128), _like(MODEL, may_be_empty=True)]
+
+
+NAME = r"[A-Za-z0-9_-]{1,63}"
+HOST = rf"(?:{NAME}(?:\.{NAME})*|\[::1\]|\[[0-9A-Fa-f]{{1,4}}(?::[0-9A-Fa-f]{{1,4}}){{7}}\])"
+ADDRESS = rf"https?://{HOST}(?::(?:[1-9][0-9]{{0,3}}|[1-5][0-9]{{4}}|6[0-4][0-9]{{3}}))?(?:/v1)?/?"
+"""As documents can say it; `choices.is_address` knows every form of IPv6 too."""
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +199,7 @@ class ReadyCallback(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A worker tells its hive that its socket accepts. `nonce`: of its spawn, known to nobody else."""
 
     worker_id: Annotated[Short, _like(names.WORKER.pattern)]
-    url: Annotated[Short, _like(ADDRESS.pattern.replace("?P<base>", "?:"))]
+    url: Annotated[Short, _like(ADDRESS)]
     model_ref: Annotated[Short, _like(MODEL)]
     backend: Annotated[Short, _like("scripted|llama|upstream")]
     device: Short
@@ -235,8 +242,8 @@ class HiveReport(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(max_length=63)]
     url: Short
     instance: Short
-    epoch: Annotated[int, Meta(ge=0)] = 0
-    number: Annotated[int, Meta(ge=0)] = 0
+    epoch: Annotated[int, Meta(ge=0, le=COUNT_MAX)] = 0
+    number: Annotated[int, Meta(ge=0, le=COUNT_MAX)] = 0
     version: Short
     api_version: int
     state: Literal["ready", "draining"] = "ready"

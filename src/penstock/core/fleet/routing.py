@@ -77,9 +77,12 @@ class Routing:
     # --- facts of hives ---------------------------------------------------------------------------------------------
 
     def hear(self, hive: Hive, workers: list[Working]) -> set[str]:
-        """A hive's report, whole. Requests whose worker is gone are named; they are the caller's to end or to retry."""
+        """A hive's report, whole. Requests whose worker is gone are named; they are the caller's to end or to retry.
+
+        A worker that another hive has, as long as that one is heard, is not taken from it.
+        """
         self.hives[hive.name] = hive
-        told = {working.worker_id: working for working in workers}
+        told = {working.worker_id: working for working in workers if self.is_of(working.worker_id, hive.name)}
         live = {worker_id for worker_id, working in told.items() if working.state in LIVE}
         gone = [w for w, known in self.workers.items() if known.hive == hive.name and w not in live]
         for worker_id in [*gone, *sorted(live)]:
@@ -88,6 +91,11 @@ class Routing:
         for worker_id in sorted(live):
             self._list(told[worker_id], hive)
         return lost
+
+    def is_of(self, worker_id: str, hive: str) -> bool:
+        """Whether no other hive has it."""
+        known = self.workers.get(worker_id)
+        return known is None or known.hive == hive
 
     def lose_hive(self, name: str) -> set[str]:
         """A hive is gone, with what it served: the requests that were with its workers."""

@@ -26,7 +26,7 @@ from penstock.core.fleet.names import is_model, is_worker
 from penstock.core.fleet.parties import Device, Offer
 from penstock.core.fleet.restarts import Restarts
 from penstock.fleet.bodies import refuse
-from penstock.fleet.choices import ADDRESS
+from penstock.fleet.choices import ADDRESS, is_address
 from penstock.fleet.errors import FleetError
 from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.ending import Ending
@@ -436,7 +436,7 @@ def _problems(told: ReadyCallback) -> list[FieldProblem]:
     checks = {
         "worker_id": is_worker(told.worker_id),
         "model_ref": is_model(told.model_ref),
-        "url": bool(ADDRESS.fullmatch(told.url)),
+        "url": is_address(told.url),
         "backend": told.backend in ("scripted", "llama", "upstream"),
     }
     return [FieldProblem(field=name, message="is not sound") for name, is_sound in checks.items() if not is_sound]

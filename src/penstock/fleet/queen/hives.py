@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,6 +22,7 @@ from penstock.core.fleet.parties import Failed, Hive, Refuse, Worker, Working
 from penstock.core.fleet.policy import HivePolicy, QueenPolicy
 from penstock.fleet.bodies import refuse
 from penstock.fleet.calling import Caller, Unreachable
+from penstock.fleet.choices import is_address
 from penstock.fleet.errors import FleetError
 from penstock.fleet.logs import Log
 from penstock.fleet.queen.dispatching import Dispatcher, error_of, now_ms
@@ -217,7 +217,12 @@ class Hives:
         """Of all hives that are heard, by id."""
         routing = self.dispatcher.routing
         heard = [self._reports[name] for name in routing.hives]
-        found = [self._seen(worker, report.name) for report in heard for worker in report.workers]
+        found = [
+            self._seen(worker, report.name)
+            for report in heard
+            for worker in report.workers
+            if routing.is_of(worker.worker_id, report.name)
+        ]
         found += [_unlisted(worker) for worker in routing.workers.values() if not worker.is_listed]
         return sorted(found, key=lambda worker: worker.worker_id)
 
@@ -313,7 +318,7 @@ class Hives:
     def _spawned(self, hive: str, model: str, spawned: Spawned) -> Working | None:
         known = self.dispatcher.routing.hives.get(hive)
         offer = known.offers.get(model) if known else None
-        if offer is None:
+        if offer is None or not (is_worker(spawned.worker_id) and is_address(spawned.url)):
             return None
         return Working(
             worker_id=spawned.worker_id,
@@ -374,15 +379,19 @@ def _check(report: HiveReport) -> None:
             told,
             details | {"hive": {"version": report.version, "api_version": report.api_version}},
         )
-    is_address = urlsplit(report.url).scheme in ("http", "https") and urlsplit(report.url).hostname
+    ids = {worker.worker_id for worker in report.workers}
     wrong = {
         "name": not is_hive(report.name),
-        "url": not is_address,
+        "url": not is_address(report.url),
         "instance": not report.instance,
         "offers": not all(is_model(offer.name) and offer.slots > 0 for offer in report.offers),
-        "workers": not all(is_worker(worker.worker_id) and worker.slots > 0 for worker in report.workers),
+        "workers": not all(map(_is_sound, report.workers)) or len(ids) < len(report.workers),
     }
     refuse([FieldProblem(field=name, message="is not what it may be") for name, is_wrong in wrong.items() if is_wrong])
+
+
+def _is_sound(worker: WorkerInfo) -> bool:
+    return is_worker(worker.worker_id) and is_address(worker.url) and worker.slots > 0
 
 
 def _hive(report: HiveReport, heard_ms: int) -> Hive:

@@ -276,8 +276,9 @@ class Upstreams:
                 )
         except TimeoutError:
             raise Unreachable(f"{address.host}:{address.port} does not answer") from None
-        except OSError as error:
-            raise Unreachable(f"{address.host}:{address.port}: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:  # what is no name is only noticed here
+            told = getattr(error, "strerror", None) or error
+            raise Unreachable(f"{address.host}:{address.port}: {told}") from None
         return made
 
     def _written(self, address: Address, ask: Ask) -> bytes:
