@@ -111,21 +111,20 @@ Kill = Callable[[random.Random], Outcome]
 def _gone(world: World, living: list[Process]) -> Outcome:
     """Wait until nobody but those is there, and no port of others; at most a second."""
     begun = time.monotonic()
-    ports = {program.url.rpartition(":")[2] for program in world.programs.values() if _lives(program, living)}
+    world.traces.leave_out(living)
 
     def left() -> list[str]:
-        mine = {f"{process.pid}: " for process in living}
-        kept = [f"port {port}" for port in ports]
-        return [each for each in world.traces.left() if each not in kept and not each.startswith(tuple(mine) or ("!",))]
+        ours = tuple(f"{process.pid}: " for process in living)
+        return [each for each in world.traces.left() if not each.startswith(ours)]
 
     with suppress(AssertionError):
         until(lambda: not left(), "nothing is left", GONE_S)
     dead = [f"{process.pid} has ended, and should not" for process in living if identify(process.pid) != process]
-    return Outcome(time.monotonic() - begun, left() + dead)
-
-
-def _lives(program: Program, living: list[Process]) -> bool:
-    return program.pid in [process.pid for process in living]
+    outcome = Outcome(time.monotonic() - begun, left() + dead)
+    for process in _all_of(world):
+        if process not in living:
+            signal_all(process.pid, signal.SIGKILL)
+    return outcome
 
 
 def _identified(*pids: int) -> list[Process]:

@@ -1,4 +1,4 @@
-"""A queen or a hive with limits that a command line does not have: `python -m tests.scenarios.limited KIND JSON`.
+"""A queen or a hive with limits that no command line has: `python -m tests.scenarios.limited KIND OWNER_FD JSON`.
 
 The same programs, with the same catalogue, token and keeper as the commands give them; all limits of `policy.py` may
 be said, so that a scenario does not wait for a minute to see a worker hang.
@@ -26,17 +26,17 @@ from penstock.fleet.queen.program import QueenOptions, run_queen
 from penstock.wire.fleet import KEEPER, WORKER, tie
 
 
-def queen(told: dict[str, Any]) -> int:
+def queen(owner_fd: int, told: dict[str, Any]) -> int:
     """`policy`: of `QueenPolicy`. The rest is `QueenOptions`."""
     policy = msgspec.convert(told.pop("policy"), QueenPolicy)
-    tie(True, -1)
+    tie(True, owner_fd)
     chosen = choose(os.environ)
     name_process("penstock queen")
     options = QueenOptions(**told, token=chosen.token(os.environ), policy=policy)
     return run_queen(options, SqliteHives(Path(chosen.home) / "registry.db"))
 
 
-def hive(told: dict[str, Any]) -> int:
+def hive(owner_fd: int, told: dict[str, Any]) -> int:
     """`policy`: of `HivePolicy`, `worker`: of `WorkerPolicy`. The rest is `HiveOptions`."""
     chosen = choose(os.environ)
     limits = {"port_first": 0, "port_last": 0, **told.pop("policy")}
@@ -51,17 +51,18 @@ def hive(told: dict[str, Any]) -> int:
         parent_pid=os.getppid(),
         **told,
     )
+    tie(False, owner_fd)
     return run_hive(options)
 
 
-def main(kind: str, told: dict[str, Any]) -> int:
+def main(kind: str, owner_fd: int, told: dict[str, Any]) -> int:
     """The exit status."""
     try:
-        return {"queen": queen, "hive": hive}[kind](told)
+        return {"queen": queen, "hive": hive}[kind](owner_fd, told)
     except FleetError as error:
         print(error, file=sys.stderr)
         return 6
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], json.loads(sys.argv[2])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])))

@@ -14,6 +14,7 @@ from typing import IO, Any
 from tests.scenarios.waiting import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[2]
+PATH = f"{REPOSITORY / 'src'}:{REPOSITORY}"
 COMMAND = (sys.executable, "-m", "penstock.cli")
 LIMITED = (sys.executable, "-m", "tests.scenarios.limited")
 Fields = dict[str, Any]
@@ -22,7 +23,7 @@ Fields = dict[str, Any]
 def environment(root: Path, **more: str) -> dict[str, str]:
     """Nothing of the user's own fleet; the folder is the mark by which everything is found again."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "XDG_", "PYTEST"))}
-    return {**ours, "HOME": str(root), "PENSTOCK_FLEET_HOME": str(root), "PYTHONPATH": str(REPOSITORY), **more}
+    return {**ours, "HOME": str(root), "PENSTOCK_FLEET_HOME": str(root), "PYTHONPATH": PATH, **more}
 
 
 class Lines:
@@ -57,20 +58,27 @@ class Lines:
         assert self.is_over, "somebody holds its output open still"
 
 
+OWNER = "{owner}"
+"""In an argument: the read end of a pipe that only we write to. Who watches it ends with us, however early we end."""
+
+
 class Program:
     """One of them. `name`: `queen`, or that of the hive."""
 
     def __init__(self, name: str, argv: list[str], root: Path, env: dict[str, str]) -> None:
         self.name = name
+        owner, self._owner = os.pipe()
         self.process = subprocess.Popen(
-            argv,
+            [word.replace(OWNER, str(owner)) for word in argv],
             cwd=root,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=(owner,) if any(OWNER in word for word in argv) else (),
         )
+        os.close(owner)
         assert self.process.stdout is not None and self.process.stderr is not None
         self._streams = (self.process.stdout, self.process.stderr)
         self.out, self.log = Lines(self.process.stdout), Lines(self.process.stderr)
@@ -119,6 +127,7 @@ class Program:
             lines.join()
         for stream in self._streams:
             stream.close()
+        os.close(self._owner)
 
 
 def _read(line: str) -> Fields:

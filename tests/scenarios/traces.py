@@ -59,6 +59,12 @@ class Traces:
         held = {inode for process in living_in(self.root) for inode in _sockets_of(process.pid)}
         self.sockets |= {inode: port for inode, port in listening.items() if inode in held}
 
+    def leave_out(self, living: list[Process]) -> None:
+        """Who may go on, with the ports that it listens at."""
+        for process in living:
+            for inode in _sockets_of(process.pid):
+                self.sockets.pop(inode, None)
+
     def left(self) -> list[str]:
         """Processes and ports that are there still."""
         ports = [f"port {self.sockets[inode]}" for inode in _listening() if inode in self.sockets]

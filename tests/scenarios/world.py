@@ -25,11 +25,12 @@ from penstock.fleet.orders import Model
 from penstock.fleet.processes import identify, signal_process
 from penstock.model_script import read_worker_script
 from tests.scenarios.http import Answer, Client, ask
-from tests.scenarios.programs import COMMAND, LIMITED, Fields, Program, environment
+from tests.scenarios.programs import COMMAND, LIMITED, OWNER, Fields, Program, environment
 from tests.scenarios.traces import Traces, living_in
 from tests.scenarios.waiting import PATIENCE_S, until
 
 TRACELESS_S = 1.0
+TIED = ("--with-parent", "--owner-fd", OWNER)
 END_S = 60.0
 ONCE = re.compile(r"once: (\w+)")
 LIVE = ("starting", "loading", "idle", "busy", "draining")
@@ -113,18 +114,18 @@ class World:
     def start_queen(self, port: int = 0) -> Program:
         """With the limits that were said, if any were."""
         if not self.limits["queen"]:
-            return self.start("queen", [*COMMAND, "queen", "--port", str(port), "--with-parent", "--verbose"])
+            return self.start("queen", [*COMMAND, "queen", "--port", str(port), *TIED, "--verbose"])
         told = {"port": port, "verbose": True, **self.options["queen"], "policy": self.limits["queen"]}
-        return self.start("queen", [*LIMITED, "queen", json.dumps(told)])
+        return self.start("queen", [*LIMITED, "queen", OWNER, json.dumps(told)])
 
     def start_hive(self, name: str, queen: str, port: int = 0) -> Program:
         """`queen`: its URL, `none` for a hive of its own."""
         if not self.limits["hive"] and not self.limits["worker"] and not self.options["hive"]:
-            words = ("--name", name, "--port", str(port), "--ports", "any", "--queen", queen, "--with-parent", "-v")
+            words = ("--name", name, "--port", str(port), "--ports", "any", "--queen", queen, *TIED, "-v")
             return self.start(name, [*COMMAND, "hive", *words])
         told = {"name": name, "port": port, "queen": "" if queen == "none" else queen, "is_verbose": True}
         told |= {**self.options["hive"], "policy": self.limits["hive"], "worker": self.limits["worker"]}
-        return self.start(name, [*LIMITED, "hive", json.dumps(told)])
+        return self.start(name, [*LIMITED, "hive", OWNER, json.dumps(told)])
 
     def start_fleet(self, *hives: str) -> None:
         """A queen, and the hives that she is to hear of."""
@@ -137,8 +138,13 @@ class World:
             self.until_listed(name)
 
     def until_listed(self, name: str, state: str = "ready") -> None:
-        """The queen lists it in that state."""
-        until(lambda: any(h["name"] == name and h["state"] == state for h in self.hives()), f"hive {name}: {state}")
+        """The queen lists it in that state; the one that is ours, where another had the name before."""
+        url = self.programs[name].url if name in self.programs else ""
+
+        def is_so(hive: Fields) -> bool:
+            return hive["name"] == name and hive["state"] == state and url in ("", hive["url"])
+
+        until(lambda: any(map(is_so, self.hives())), f"hive {name}: {state}")
 
     @property
     def queen(self) -> Program:
@@ -211,8 +217,8 @@ class World:
         return [worker for worker in self.workers(model, at) if worker["state"] in LIVE]
 
     def worker(self, model: str) -> Fields:
-        """The one that lives, awaited."""
-        return until(lambda: self.live(model), f"a worker of {model}")[0]
+        """The one that lives, awaited: what the queen lists may be a report older than the answer to a spawn."""
+        return until(lambda: [w for w in self.live(model) if w["pid"]], f"a worker of {model}")[0]
 
     def metrics(self, at: str = "") -> dict[str, float]:
         """What monitoring sees."""

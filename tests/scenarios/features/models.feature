@@ -117,10 +117,8 @@ Feature: Models
     And a model other that says two
     And a fleet
     And a worker of tiny
-    When GET /v1/models/tiny is asked of the queen
-    Then its state is loaded
-    When GET /v1/models/other is asked of the queen
-    Then its state is cold
+    Then the queen says that tiny is loaded
+    And the queen says that other is cold
     When GET /v1/models/third is asked of the queen
     Then the answer is 404 MODEL_NOT_FOUND
 

@@ -30,6 +30,12 @@ def _fits(wanted: str, name: str, value: float) -> bool:
     return name == key and (value > 0 if number == "+" else value == float(number))
 
 
+@then(line("the queen says that {model} is {state}"))
+def model_is(world: World, model: str, state: str) -> None:
+    url = f"{world.queen.url}/v1/models/{model}"
+    until(lambda: ask("GET", url, None, world.headers()).json()["state"] == state, f"{model} is {state}")
+
+
 @then(line("the measures of {target} are in Prometheus' format"))
 def prometheus(world: World, target: str) -> None:
     from prometheus_client.parser import text_string_to_metric_families

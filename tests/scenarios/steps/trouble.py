@@ -19,7 +19,7 @@ from tests.scenarios.programs import COMMAND
 from tests.scenarios.steps.asking import chat_body
 from tests.scenarios.steps.phrases import line
 from tests.scenarios.waiting import until
-from tests.scenarios.world import World, at_once
+from tests.scenarios.world import TIED, World, at_once
 
 # --- callbacks ------------------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ def losing_hive(world: World) -> None:
 def started_for_place(world: World, model: str) -> None:
     world.write_catalogue()
     words = ("worker", "--model", model, "--worker-id", "by-hand", "--hive-url", world.known["server"].url)
-    world.start("by-hand", [*COMMAND, *words, "--with-parent"]).reached()
+    world.start("by-hand", [*COMMAND, *words, *TIED]).reached()
 
 
 @then("that place hears it once")
@@ -82,7 +82,7 @@ def heard_once(world: World) -> None:
 @given(line("a worker of {model} that was started by hand"))
 def worker_by_hand(world: World, model: str) -> None:
     hive = world.programs["here"].url
-    words = ("worker", "--model", model, "--worker-id", "by-hand", "--hive-url", hive, "--with-parent")
+    words = ("worker", "--model", model, "--worker-id", "by-hand", "--hive-url", hive, *TIED)
     world.start("by-hand", [*COMMAND, *words]).reached()
     until(lambda: [w for w in world.live(model) if w["worker_id"] == "by-hand" and w["state"] == "idle"], "taken in")
 
