@@ -41,11 +41,14 @@ class Doors:
         self.log = StringIO()
         self.answering = asyncio.Event()
         """Set: `/v1/slow` answers."""
+        self.asked = asyncio.Event()
+        """`/v1/slow` was asked."""
 
     async def health(self, call: Call) -> Health:
         return Health(status="ok", state="ready", version="0")
 
     async def slow(self, call: Call) -> Health:
+        self.asked.set()
         await self.answering.wait()
         return await self.health(call)
 
@@ -156,12 +159,15 @@ def test_a_second_head_has_no_more_time_than_the_first() -> None:
 def test_an_answer_that_takes_longer_than_a_head_may_is_not_cut_off() -> None:
     async def scenario() -> None:
         async with doors(head_s_max=SOON_S) as made:
-            slow = HEAD.replace(b"health", b"slow") + b"connection: close\r\n\r\n\r\n"  # a line too much, as some send
-            asking = asyncio.ensure_future(made.ask(slow))
+            reader, writer = await asyncio.open_connection("127.0.0.1", made.port)
+            writer.write(HEAD.replace(b"health", b"slow") + b"connection: close\r\n\r\n")
+            await asyncio.wait_for(made.asked.wait(), WAIT_S_MAX)
+            writer.write(b"\r\n")  # a line too much, as some send
             assert await made.ask(b"") == b""  # that one was cut off
             assert await made.ask(b"") == b""
             made.answering.set()
-            assert b" 200 " in (await asking)[:20]
+            assert b" 200 " in (await asyncio.wait_for(reader.read(), WAIT_S_MAX))[:20]
+            writer.transport.abort()
 
     asyncio.run(scenario())
 
