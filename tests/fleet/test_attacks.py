@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from io import StringIO
 from typing import Any
 
 import msgspec
 import pytest
 
-from penstock.core.fleet.policy import HEAD_BYTES_MAX
+from penstock.core.fleet.policy import HEAD_BYTES_MAX, QueenPolicy
 from penstock.fleet.app import App
 from penstock.fleet.choices import is_address
 from penstock.fleet.logs import Log
@@ -353,3 +354,17 @@ def test_an_epoch_that_no_disk_can_hold_is_refused() -> None:
 def test_an_address_is_one_in_the_documents_too(url: str) -> None:
     assert is_address(url) and re.fullmatch(ADDRESS, url)
     assert not [wrong for wrong in NO_ADDRESSES if re.fullmatch(ADDRESS, wrong)]
+
+
+def test_a_queen_that_stood_still_does_not_take_her_hives_for_lost() -> None:
+    async def scenario() -> None:
+        async with world(QueenPolicy(stale_ms=2_500)) as w:
+            await w.worker()
+            w.queen.process.send_signal(signal.SIGSTOP)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), 3.0)
+            w.queen.process.send_signal(signal.SIGCONT)
+            assert [event.name for event in await w.infer()][-2:] == ["end", ""]
+            assert "hive is lost" not in [line["event"] for line in w.queen.told()]
+
+    asyncio.run(scenario())

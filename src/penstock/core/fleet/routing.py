@@ -404,7 +404,7 @@ class Routing:
 
     def _unknown(self, request: str, model: str) -> Refuse:
         if not self.hives:
-            told = "no hive has registered: start one with `penstock hive`"
+            told = "no hive is heard: start one with `penstock hive`"
             return Refuse(request=request, code="NO_HIVE", message=told, retry_after_s=2)
         if any(model in hive.offers for hive in self.hives.values()):
             told = "no hive that takes work offers this model"

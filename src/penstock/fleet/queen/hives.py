@@ -46,6 +46,7 @@ LOAD_S_MAX = HivePolicy().load_ms_max / 1_000 + 60
 SEEN_SAVED_MS = 60_000
 """`seen_at_ms` of a row is so old at most."""
 LOOK_S = 0.25
+LATE_MS = 1_000
 
 
 class Hives:
@@ -112,7 +113,10 @@ class Hives:
     async def watch(self) -> None:
         """Note who is not heard any more, for ever."""
         while True:
+            slept_ms = now_ms()
             await asyncio.sleep(LOOK_S)
+            if now_ms() - slept_ms > LATE_MS:
+                continue  # it was us who stood still: what was said meanwhile is still to be read
             for name in self.dispatcher.routing.stale(now_ms()):
                 self._log.warning("hive is lost", hive=name)
                 self._lose(name)
