@@ -13,7 +13,7 @@ from penstock.evidence.words import plain
 from penstock.fleet.calling import Unreachable
 from penstock.fleet.choices import Choices, choose
 from penstock.fleet.client import QueenClient
-from penstock.fleet.errors import ERRORS, FleetError
+from penstock.fleet.errors import FleetError, fix_of
 from penstock.fleet.inferring import UNAVAILABLE, exit_code_of
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def ending() -> Iterator[None]:
 def refused(error: FleetError) -> Failing:
     """What somebody of the fleet answered, as the end of a command."""
     again = f"; try again in {error.retry_after_s} s" if error.retry_after_s else ""
-    return Failing(f"{error.code}: {plain(error.message)}{again}", exit_code_of(error.code), ERRORS[error.code].advice)
+    return Failing(f"{error.code}: {plain(error.message)}{again}", exit_code_of(error.code), fix_of(error.code))
 
 
 def unreachable(chosen: Choices, error: Unreachable) -> Failing:

@@ -65,6 +65,22 @@ ERRORS: Final[dict[str, Kind]] = {
 }
 
 
+COMMAND_FIXES: Final[dict[str, str]] = {
+    "CANCELED": "",
+    "FENCED": "start it anew; with another --name, if the other hive is to stay",
+    "INVALID_REQUEST": "",
+    "INVALID_TOKEN": "say which file has the token of this fleet: --token-file FILE",
+    "LOAD_FAILED": "see `penstock workers`, and the log of its worker: `penstock workers logs WORKER`",
+    "START_FAILED": "see `penstock workers`, and the log of its worker: `penstock workers logs WORKER`",
+}
+"""Where the advice is for who speaks HTTP."""
+
+
+def fix_of(code: str) -> str:
+    """What to do about it, for who gave a command; empty where the message says all."""
+    return COMMAND_FIXES.get(code, ERRORS[code].advice if code in ERRORS else "")
+
+
 @dataclass
 class FleetError(Exception):
     """An answer from 400 on. `retry_after_s`: 0 for no such header."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from penstock.fleet.calling import Unreachable
 from penstock.fleet.client import Broken, QueenClient
-from penstock.fleet.errors import ERRORS, FleetError
+from penstock.fleet.errors import ERRORS, FleetError, fix_of
 from penstock.fleet.schema import End, Failure, InferenceRequest, Metrics, Progress, Started, Token
 
 WAITS_S = (1, 2, 4)
@@ -61,7 +61,7 @@ class Heard:
     @property
     def fix(self) -> str:
         """What to do about `code`."""
-        return ERRORS[self.code].advice if self.code in ERRORS else ""
+        return fix_of(self.code)
 
 
 async def infer(
