@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
 from contextlib import suppress
@@ -79,6 +80,8 @@ class Queen:
         return 0
 
     async def _ready(self) -> None:
+        gc.collect()
+        gc.freeze()  # else a collection walks all modules, for 40 ms, and every stream waits
         sys.stdout.write(f"queen at {self._url}\n")
         sys.stdout.flush()
         await self._hives.recall()
