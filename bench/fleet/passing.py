@@ -14,48 +14,51 @@ from bench.fleet import litellm
 from bench.fleet.figure import Figure
 from bench.fleet.world import Fleet, fleet, loaded, paced, percentile, processor_s
 
-CLIENTS = {1: 60, 32: 6}
-"""So many at once, and so many requests of each to each."""
+CLIENTS = {1: 300, 32: 10}
+"""So many at once, and so many requests of each to each: some three hundred, so that three are above the 99th."""
 GOAL_MS = {50: 3.0, 99: 15.0}
-WORKERS = 4
 STREAMS = 64
+Urls = dict[str, list[str]]
+BRIEF = "brief"
+"""2 tokens after 20 ms: for one client alone, who has to wait for each."""
 SLOW = "slow"
 """32 tokens after 100 ms, one every 20 ms: as a model of some size says them."""
 SLOW_S = 0.75
 """For all of them: the clients begin spread over it."""
 QUICK = "quick"
 """100 tokens, one every 10 ms: 6,400 a second for 64 streams, as long as nobody holds them up."""
+COUNTS = {BRIEF: 1, SLOW: 2, QUICK: 4}
+"""Workers of each."""
 ROUNDS = 3
 
 
 def measure() -> Iterator[Figure]:
     """Ours beside no one at all, then beside LiteLLM's proxy."""
-    scripts = {SLOW: paced(32, 100, 20), QUICK: paced(100, 0, 10)}
+    scripts = {BRIEF: paced(2, 20, 0), SLOW: paced(32, 100, 20), QUICK: paced(100, 0, 10)}
     with fleet(scripts, slots=STREAMS) as here, ExitStack() as stack:
-        workers = {name: [here.spawn(name) for _ in range(count)] for name, count in ((SLOW, 2), (QUICK, WORKERS))}
+        workers = {name: [here.spawn(name) for _ in range(count)] for name, count in COUNTS.items()}
         urls = {name: [each["url"] for each in made] for name, made in workers.items()}
         other = stack.enter_context(litellm.proxy(here.folder, urls))
-        yield from _first_token(here, urls[SLOW])
+        yield from _first_token(here, urls)
         yield from _tokens_per_s(here, urls[QUICK], other)
         if other:
-            yield from _other_first_token(other, urls[SLOW])
+            yield from _other_first_token(other, urls)
 
 
-def _first_token(here: Fleet, direct: list[str]) -> Iterator[Figure]:
+def _first_token(here: Fleet, workers: Urls) -> Iterator[Figure]:
     for clients, requests in CLIENTS.items():
-        yield from _added("queen", here.queen, direct, clients, requests, GOAL_MS)
+        yield from _added("queen", here.queen, workers, clients, requests, GOAL_MS)
 
 
-def _other_first_token(other: str, direct: list[str]) -> Iterator[Figure]:
+def _other_first_token(other: str, workers: Urls) -> Iterator[Figure]:
     for clients, requests in CLIENTS.items():
-        yield from _added("LiteLLM", other, direct, clients, max(2, requests // 4), {})
+        yield from _added("LiteLLM", other, workers, clients, requests // 4, {})
 
 
-def _added(
-    who: str, url: str, direct: list[str], clients: int, requests: int, goals: dict[int, float]
-) -> Iterator[Figure]:
-    loaded({"through": [url]}, SLOW, clients, 1, SLOW_S)
-    told = loaded({"direct": direct, "through": [url]}, SLOW, clients, requests, SLOW_S)
+def _added(who: str, url: str, workers: Urls, clients: int, requests: int, goals: dict[int, float]) -> Iterator[Figure]:
+    model = BRIEF if clients == 1 else SLOW
+    loaded({"through": [url]}, model, clients, 1, SLOW_S)
+    told = loaded({"direct": workers[model], "through": [url]}, model, clients, requests, SLOW_S)
     assert not told["direct"]["failed"] and not told["through"]["failed"], told
     for percent in GOAL_MS:
         alone, through = (percentile(told[name]["first_ms"], percent) for name in ("direct", "through"))
@@ -78,7 +81,7 @@ def _tokens_per_s(here: Fleet, direct: list[str], other: str) -> Iterator[Figure
             if name in watched:
                 spent[name] += (processor_s(watched[name]) - before[name]) / told["tokens"]
     medians = {name: statistics.median(told) for name, told in speeds.items()}
-    note = f"{medians['queen']:,.0f} of {medians['direct']:,.0f} tokens/s, {WORKERS} workers, median of {ROUNDS}"
+    note = f"{medians['queen']:,.0f} of {medians['direct']:,.0f} tokens/s, {COUNTS[QUICK]} workers, median of {ROUNDS}"
     yield Figure(
         f"tokens/s at {STREAMS} streams, queen to direct",
         100 * medians["queen"] / medians["direct"],
