@@ -22,6 +22,7 @@ from tests.fleet.queen_world import (
     one_token,
     token,
     until,
+    until_async,
     world,
 )
 
@@ -57,6 +58,12 @@ def broken_after(*pieces: bytes, is_clean: bool = False) -> Behaviour:
     return behave
 
 
+async def counted(w: World, outcome: str) -> bool:
+    """Whether the queen has counted one request that ended so: she does when its last byte is out."""
+    found = await w.queen.metrics()
+    return found.get(f'penstock_queen_requests_total{{model="tiny",outcome="{outcome}"}}') == 1
+
+
 def test_a_prompt_is_answered_by_a_warm_worker() -> None:
     async def scenario() -> None:
         async with world() as w:
@@ -67,7 +74,7 @@ def test_a_prompt_is_answered_by_a_warm_worker() -> None:
             assert worker.server.heard[0].id == "mine"
             await w.quiet()
             found = await w.queen.metrics()
-            assert found['penstock_queen_requests_total{model="tiny",outcome="ok"}'] == 1
+            assert await until_async(lambda: counted(w, "ok"))
             assert found['penstock_queen_tokens_total{model="tiny"}'] == 1
             assert found['penstock_queen_first_token_seconds_count{model="tiny"}'] == 1
 
@@ -241,8 +248,7 @@ def test_an_error_of_the_worker_is_the_last_event_and_is_counted() -> None:
             await w.worker(streaming(STARTED, token(0), told, DONE))
             said = await w.infer()
             assert [each.name for each in said] == ["started", "token", "error", ""]
-            found = await w.queen.metrics()
-            assert found['penstock_queen_requests_total{model="tiny",outcome="WORKER_HUNG"}'] == 1
+            await until_async(lambda: counted(w, "WORKER_HUNG"))
 
     asyncio.run(scenario())
 

@@ -193,6 +193,19 @@ def two_models(state: WorkerState = "idle") -> History:
     return History().hive("h", *both, free=40, total=100).worker("w", state=state, memory_bytes=60)
 
 
+def test_a_model_of_a_hive_that_is_not_heard_is_not_unknown() -> None:
+    history = History().hive("h").hive("other", offer("n"))
+    history.routing.lose_hive("h")
+    refused = history.routing.arrive("a", "m", history.now_ms)
+    assert refused is not None and (refused.code, refused.retry_after_s) == ("NO_HIVE", 2)
+    history.routing.forget_hive("h")
+    refused = history.routing.arrive("a", "m", history.now_ms)
+    assert refused is not None and refused.code == "MODEL_NOT_FOUND"
+    history.routing.lose_hive("other")
+    history.report("other")
+    assert history.routing.arrive("b", "n", history.now_ms) is None
+
+
 def test_an_idle_worker_makes_way_and_no_older_report_brings_it_back() -> None:
     history = two_models().arrive("a", model="n")
     assert history.owed() == [Evict(worker="w", hive="h")]

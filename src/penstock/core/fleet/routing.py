@@ -72,6 +72,8 @@ class Routing:
         self._held_ms: dict[tuple[str, str], int] = {}
         """Hive and model: no spawn before."""
         self._service_ms: dict[str, float] = {}
+        self._unheard: dict[str, frozenset[str]] = {}
+        """Hives that were lost: the models that they offered."""
         self._arrivals = 0
 
     # --- facts of hives ---------------------------------------------------------------------------------------------
@@ -82,6 +84,7 @@ class Routing:
         A worker that another hive has, as long as that one is heard, is not taken from it.
         """
         self.hives[hive.name] = hive
+        self._unheard.pop(hive.name, None)
         told = {working.worker_id: working for working in workers if self.is_of(working.worker_id, hive.name)}
         live = {worker_id for worker_id, working in told.items() if working.state in LIVE}
         gone = [w for w, known in self.workers.items() if known.hive == hive.name and w not in live]
@@ -98,12 +101,17 @@ class Routing:
         return known is None or known.hive == hive
 
     def lose_hive(self, name: str) -> set[str]:
-        """A hive is gone, with what it served: the requests that were with its workers."""
-        self.hives.pop(name, None)
+        """A hive is not heard, and what it served is lost: the requests that were with its workers."""
+        if (hive := self.hives.pop(name, None)) is not None:
+            self._unheard[name] = frozenset(hive.offers)
         self.spawning = {key: at for key, at in self.spawning.items() if key[0] != name}
         self._held_ms = {key: at for key, at in self._held_ms.items() if key[0] != name}
         gone = sorted(worker_id for worker_id, worker in self.workers.items() if worker.hive == name)
         return {request for worker_id in gone for request in self.lose_worker(worker_id)}
+
+    def forget_hive(self, name: str) -> None:
+        """A hive that was lost will not be heard again."""
+        self._unheard.pop(name, None)
 
     def lose_worker(self, worker_id: str) -> set[str]:
         """A worker is gone: the requests that were with it."""
@@ -408,6 +416,9 @@ class Routing:
             return Refuse(request=request, code="NO_HIVE", message=told, retry_after_s=2)
         if any(model in hive.offers for hive in self.hives.values()):
             told = "no hive that takes work offers this model"
+            return Refuse(request=request, code="NO_HIVE", message=told, retry_after_s=2)
+        if any(model in offered for offered in self._unheard.values()):
+            told = "the hive that offers this model is not heard: see `penstock hives`"
             return Refuse(request=request, code="NO_HIVE", message=told, retry_after_s=2)
         told = "no hive offers this model: see `penstock models`"
         return Refuse(request=request, code="MODEL_NOT_FOUND", message=told)

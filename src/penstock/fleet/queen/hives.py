@@ -246,6 +246,7 @@ class Hives:
         self.saving.save(row)
         self._reports.pop(name, None)
         self._lose(name)
+        self.dispatcher.routing.forget_hive(name)
 
     def _info(self, row: KnownHive) -> HiveInfo:
         report, is_heard = self._reports.get(row.name), row.name in self.dispatcher.routing.hives
