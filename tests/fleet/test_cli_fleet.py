@@ -77,6 +77,14 @@ def test_each_says_in_one_line_where_it_is(fleet: Fleet) -> None:
     assert fleet.hive.line == f"hive here at {fleet.hive.url}"
 
 
+def test_as_many_descriptors_are_had_as_the_system_gives(fleet: Fleet) -> None:
+    for each in (fleet.queen, fleet.hive):
+        limits = Path(f"/proc/{each.process.pid}/limits").read_text()
+        [line] = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        soft, hard = line.split()[3:5]
+        assert soft == hard
+
+
 def test_a_worker_by_hand_serves_until_it_is_told_to_end(fleet: Fleet) -> None:
     with program(fleet.home, "worker", "--model", "tiny", "--worker-id", "w-mine") as worker:
         assert worker.line == f"worker w-mine at {worker.url}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import resource
 import select
 import signal
 import sys
@@ -47,6 +48,14 @@ class Process(NamedTuple):
 def name_process(title: str) -> None:
     """What `ps` shows: `penstock worker ID`."""
     setproctitle.setproctitle(title)
+
+
+def open_many() -> None:
+    """Have as many descriptors as the system lets us: a stream through a queen takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def adopt_orphans() -> None:

@@ -19,7 +19,7 @@ from penstock.core.fleet.policy import HivePolicy, QueenPolicy, WorkerPolicy
 from penstock.fleet.catalogue.catalogue import Catalogue
 from penstock.fleet.choices import choose
 from penstock.fleet.limits import limited, split
-from penstock.fleet.processes import name_process, tie_to_parent
+from penstock.fleet.processes import name_process, open_many, tie_to_parent
 from penstock.ports import BadInput, Problem
 
 KEEPER = (sys.executable, "-I", "-S", os.path.abspath(keeper.__file__), "{parent}", "--")
@@ -49,6 +49,7 @@ def serve_queen(
     tie(with_parent, owner_fd)
     options = QueenOptions(host=host, port=port, token=chosen.token(os.environ), policy=policy, verbose=verbose)
     name_process("penstock queen")
+    open_many()
     return run_queen(options, SqliteHives(Path(chosen.home) / "registry.db"))
 
 
@@ -105,6 +106,7 @@ def serve_hive(
         is_verbose=verbose,
     )
     tie(False, owner_fd)
+    open_many()
     return run_hive(options)
 
 
