@@ -77,12 +77,18 @@ def test_each_says_in_one_line_where_it_is(fleet: Fleet) -> None:
     assert fleet.hive.line == f"hive here at {fleet.hive.url}"
 
 
-def test_as_many_descriptors_are_had_as_the_system_gives(fleet: Fleet) -> None:
-    for each in (fleet.queen, fleet.hive):
-        limits = Path(f"/proc/{each.process.pid}/limits").read_text()
+@pytest.mark.parametrize("words", [("queen", "--port", "0"), ("hive", *ANY, "--queen", "none")])
+def test_as_many_descriptors_are_had_as_the_system_gives(words: tuple[str, ...], tmp_path: Path) -> None:
+    few = ("sh", "-c", 'ulimit -Sn 256 && exec "$@"', "sh", *COMMAND, *words, "--with-parent")
+    with subprocess.Popen(few, env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert " at http://" in process.stdout.readline()
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
         [line] = [line for line in limits.splitlines() if line.startswith("Max open files")]
-        soft, hard = line.split()[3:5]
-        assert soft == hard
+        process.terminate()
+        assert process.wait(20) == 0
+    soft, hard = line.split()[3:5]
+    assert soft == hard
 
 
 def test_a_worker_by_hand_serves_until_it_is_told_to_end(fleet: Fleet) -> None:

@@ -150,4 +150,12 @@ PLANTED = (
         "False",
         (f"{VIEW}test_the_end_of_a_log_and_what_comes_then_over_its_rotation",),
     ),
+    Planted(
+        "fleet-few-descriptors",
+        "a queen has as many descriptors as a shell",
+        "fleet/processes.py",
+        "    if soft != hard:\n        with suppress(ValueError, OSError):",
+        "    if soft > hard:\n        with suppress(ValueError, OSError):",
+        ("tests/fleet/test_cli_fleet.py::test_as_many_descriptors_are_had_as_the_system_gives",),
+    ),
 )
