@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="only these")
     chosen = parser.parse_args().parts or list(PARTS)
-    figures = []
+    figures, begun = [], os.getloadavg()[0]
     for part in chosen:
         for figure in PARTS[part]():
             figures.append(figure)
@@ -34,7 +34,7 @@ def main() -> int:
     aimed = [figure.is_met for figure in figures if figure.goal is not None]
     load = os.getloadavg()[0]
     print(f"bench.fleet: {sum(aimed)} goals met, {len(aimed) - sum(aimed)} missed")
-    print(f"({os.cpu_count()} processors, at the end {load:.1f} processes wanted one)")
+    print(f"({os.cpu_count()} processors; {begun:.1f} processes wanted one at the start, {load:.1f} at the end)")
     return 0
 
 
