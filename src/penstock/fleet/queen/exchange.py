@@ -105,6 +105,8 @@ class Exchange:
         self._is_served = False
         self._is_canceled = False
         self._is_hung = False
+        self._before_last = b""
+        """What was passed on before the last bytes: `[DONE]` may come after the event that says how it ended."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it. Raises `FleetError` where no status was sent yet."""
@@ -308,7 +310,7 @@ class Exchange:
             watch.close()
         self._is_served = True
         await self._put(last, is_last=True)
-        return self._told_in(last)
+        return self._told_in(self._before_last + last)
 
     async def _until_first(self, connection: Connection, cutter: Cutter) -> bytes:
         """Everything from the first token on that came with it. Raises `FleetError`, `Unreachable`, `TooLong`."""
@@ -336,6 +338,7 @@ class Exchange:
                 if is_done(whole):
                     return whole
                 await self._put(whole)
+                self._before_last = whole
                 if not (data := await connection.read()):
                     raise Unreachable("ended without a last event")
                 whole = cutter.feed(data)
