@@ -63,6 +63,8 @@ from penstock.documents.yaml import read_yaml
 from penstock.ports import BadInput, Problem
 
 TEXT_CHARS_MAX = 200_000
+CREATED = 1_700_000_000
+"""Seconds since 1970: a script has no clock."""
 PIECE_CHARS = 12
 """A streamed text comes in pieces of so many characters."""
 PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -350,20 +352,25 @@ def completion_of(reply: ScriptedReply, number: int, model: str) -> bytes:
     """The body that answers a request without `stream`."""
     choice = {"index": 0, "message": message_of(reply, number), "finish_reason": _finish(reply)}
     told: dict[str, Any] = {"id": f"chatcmpl-{number}", "object": "chat.completion", "model": model}
-    told["choices"] = [choice]
-    return msgspec.json.encode({**told, "usage": reply.usage} if reply.usage else told)
+    told |= {"created": CREATED, "choices": [choice]}
+    return msgspec.json.encode({**told, "usage": _usage(reply)} if reply.usage else told)
 
 
 def events_of(reply: ScriptedReply, number: int, model: str, *, with_usage: bool) -> list[bytes]:
     """The server-sent events that answer a request with `stream`."""
-    head = {"id": f"chatcmpl-{number}", "object": "chat.completion.chunk", "model": model}
+    head = {"id": f"chatcmpl-{number}", "object": "chat.completion.chunk", "created": CREATED, "model": model}
     parts = [*((delta, None) for delta in _deltas(message_of(reply, number), reply.tokens)), ({}, _finish(reply))]
     chunks: list[dict[str, Any]] = [
         {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]} for delta, finish in parts
     ]
     if with_usage and reply.usage:
-        chunks.append({**head, "choices": [], "usage": reply.usage})
+        chunks.append({**head, "choices": [], "usage": _usage(reply)})
     return [*(b"data: " + msgspec.json.encode(chunk) + b"\n\n" for chunk in chunks), b"data: [DONE]\n\n"]
+
+
+def _usage(reply: ScriptedReply) -> dict[str, int]:
+    assert reply.usage is not None
+    return {**reply.usage, "total_tokens": sum(reply.usage.values())}
 
 
 def _finish(reply: ScriptedReply) -> str:

@@ -74,6 +74,7 @@ def test_a_chat_is_answered_whole(client: OpenAI) -> None:
     assert answer.choices[0].message.content == HELLO
     assert (answer.choices[0].finish_reason, answer.model) == ("stop", MODEL)
     assert answer.usage is not None and answer.usage.completion_tokens == 9
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 9 and answer.created > 0
 
 
 def test_a_chat_is_streamed_token_by_token(client: OpenAI) -> None:
