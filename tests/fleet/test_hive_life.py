@@ -64,7 +64,7 @@ def test_a_worker_that_is_killed_is_seen_at_once_and_replaced(tmp_path: Path) ->
         assert here.worker(second["worker_id"])["restarts"] == 1
         assert here.worker(first["worker_id"])["exit_code"] == -signal.SIGKILL
         assert is_free(port_of(first["url"]))
-        here.ports.add(port_of(here.worker(second["worker_id"])["url"]))
+        here.watch(here.worker(second["worker_id"])["url"])
 
 
 def test_replacements_wait_longer_each_time_and_stop_when_the_breaker_opens(tmp_path: Path) -> None:

@@ -370,10 +370,11 @@ async def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 @history
 async def test_a_server_that_dies_later_is_noticed(tmp_path: Path) -> None:
+    before = processes.children(os.getpid())
     async with child(keeper=()) as engine:
         await engine.load(unheard)
         dying = asyncio.ensure_future(engine.died())
-        (process,) = processes.children(os.getpid())
+        (process,) = (each for each in processes.children(os.getpid()) if each not in before)
         assert processes.signal_process(process, signal.SIGKILL)
         assert (await asyncio.wait_for(dying, WAIT_S_MAX)).startswith("the engine ended by signal 9: serves on")
 

@@ -118,9 +118,9 @@ PLANTED = (
     Planted(
         "hive-progress",
         "progress gives no more time",
-        "fleet/hive/watching.py",
-        "seen, self._worker.progressed_ms = event, now_ms()",
-        "seen = event",
+        "fleet/hive/roster.py",
+        "worker.loading, worker.progressed_ms = loading, now_ms()",
+        "worker.loading = loading",
         (f"{SPAWNS}test_progress_gives_a_load_more_time",),
     ),
     Planted(

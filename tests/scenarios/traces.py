@@ -55,9 +55,9 @@ class Traces:
 
     def note(self) -> None:
         """Look which ports its processes listen at."""
-        listening = _listening()
+        ports = listening()
         held = {inode for process in living_in(self.root) for inode in _sockets_of(process.pid)}
-        self.sockets |= {inode: port for inode, port in listening.items() if inode in held}
+        self.sockets |= {inode: port for inode, port in ports.items() if inode in held}
 
     def leave_out(self, living: list[Process]) -> None:
         """Who may go on, with the ports that it listens at."""
@@ -67,11 +67,12 @@ class Traces:
 
     def left(self) -> list[str]:
         """Processes and ports that are there still."""
-        ports = [f"port {self.sockets[inode]}" for inode in _listening() if inode in self.sockets]
+        ports = [f"port {self.sockets[inode]}" for inode in listening() if inode in self.sockets]
         return told(living_in(self.root)) + ports
 
 
-def _listening() -> dict[int, int]:
+def listening() -> dict[int, int]:
+    """Ports that somebody listens at, by the number of the socket."""
     found: dict[int, int] = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:

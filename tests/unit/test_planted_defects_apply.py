@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from pathlib import Path
 
 import pytest
+from pytest_bdd.scenario import make_python_name
 
 import penstock
 from tests.mutants.defect import Planted, plant, planted_in
@@ -24,7 +27,7 @@ def test_it_can_be_planted(defect: Planted) -> None:
 def test_the_tests_that_notice_it_are_there(defect: Planted) -> None:
     for test in defect.tests:
         file, _, name = test.partition("::")
-        assert f"def {name.partition('[')[0]}(" in (ROOT / file).read_text(), test
+        assert name.partition("[")[0] in names_in(ROOT / file), test
     assert defect.tests
 
 
@@ -48,3 +51,12 @@ def test_one_that_has_no_place_is_refused_and_changes_nothing(tmp_path: Path, ol
     assert source.read_text() == "x = x\n"
     plant(Planted("name", "what", "file.py", "x = ", "y = ", ("test",)), tmp_path)
     assert source.read_text() == "y = x\n"
+
+
+@functools.cache
+def names_in(file: Path) -> frozenset[str]:
+    """Tests of a file: its functions, and the scenarios that it takes from features."""
+    text = file.read_text()
+    features = [(file.parent / name).read_text() for name in re.findall(r'scenarios\("([^"]+)"\)', text)]
+    titles = [title for feature in features for title in re.findall(r"Scenario(?: Outline)?: *(.+)", feature)]
+    return frozenset(re.findall(r"def (test_\w+)\(", text)) | {f"test_{make_python_name(title)}" for title in titles}
