@@ -24,6 +24,7 @@ import httpx2
 
 from penstock.fleet.sse import Event, Reader, read_event
 from tests.scenarios.traces import listening
+from tests.scenarios.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -193,7 +194,7 @@ def hive(
             running.process.kill()
             running.process.wait(PATIENCE_S)
     assert_gone(home)
-    assert not running.sockets & listening().keys()
+    until(lambda: not running.sockets & listening().keys(), "its ports are free", TRACELESS_S)
 
 
 def command_of(pid: int) -> bytes:
