@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from penstock.fleet.processes import tied_before_exec
+
 FOLDER = Path(__file__).parent
 SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|error)")
 BUSY = "import os, sys\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(10_000))\n"
@@ -50,7 +52,8 @@ def _run(suites: int, words: list[str]) -> Counter[str]:
     """Each suite by itself; what failed is shown."""
     workers = ["-n", "2", "--dist", "loadfile"]
     argv = [sys.executable, "-m", "pytest", str(FOLDER), "-q", "-p", "no:cacheprovider", *workers, *words]
-    started = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(suites)]
+    tie = tied_before_exec(os.getpid())
+    started = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, preexec_fn=tie) for _ in range(suites)]
     counted: Counter[str] = Counter()
     for suite in started:
         with suite:

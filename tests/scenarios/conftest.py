@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,9 @@ STEPS = (fleets, asking, answers, living, trouble, observing, commands, machines
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the steps known to every feature."""
+    """Make the steps known to every feature. Who ignores Ctrl-C hands that on to its children: nobody here does."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for module in STEPS:
         config.pluginmanager.register(module, module.__name__)
 
