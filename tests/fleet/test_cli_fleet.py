@@ -27,6 +27,7 @@ from tests.fleet.command import (
     until,
 )
 from tests.fleet.hives import release
+from tests.fleet.played_queen import failing, played_queen, telling
 
 TELLS = "repeat: true\nreplies: [{text: Nothing was left behind.}]\n"
 ANY = ("--port", "0", "--ports", "any")
@@ -245,6 +246,44 @@ def test_watching_without_a_terminal_tells_what_changes(fleet: Fleet) -> None:
         assert any(line.startswith(f"worker {worker}: idle, 0/1 slots, model tiny") for line in watching.stdout)
         watching.send_signal(signal.SIGINT)
         assert watching.wait(20) == 130
+
+
+def test_watching_goes_on_over_a_restart_of_the_queen(tmp_path: Path) -> None:
+    def said(line: str) -> bool:
+        return watching.stdout is not None and any(each == line for each in watching.stdout)
+
+    with running(tmp_path, "queen", "--port", "0") as first:
+        assert first.stdout is not None
+        queen = first.stdout.readline().split()[-1]
+        with running(
+            tmp_path, "hive", "--name", "here", *ANY, "--queen", queen, stderr=tmp_path / "hive.stderr"
+        ) as hive:
+            assert hive.stdout is not None and " at http://" in hive.stdout.readline()
+            until(lambda: "ready" in penstock(tmp_path, "hives", "list", "--queen", queen).out)
+            with running(tmp_path, "workers", "--watch", PENSTOCK_QUEEN=queen) as watching:
+                assert said("hive here: ready\n")
+                first.kill()
+                assert said("queen: away; what was told so far may be old\n")
+                with program(tmp_path, "queen", "--port", queen.rpartition(":")[2]):
+                    assert said("queen: back\n")
+                    watching.send_signal(signal.SIGINT)
+                    assert watching.wait(20) == 130
+    traceless(tmp_path)
+
+
+def test_what_a_queen_refuses_ends_the_watching(tmp_path: Path) -> None:
+    with played_queen() as queen:
+        for place in ("hives", "workers/list"):
+            queen.play(
+                f"GET /v1/{place}",
+                telling({place.partition("/")[0]: []}),
+                failing("DRAINING"),
+                failing("INVALID_TOKEN"),
+            )
+        queen.play("GET /v1/models", telling({"data": []}))
+        ended = penstock(tmp_path, "workers", "--watch", PENSTOCK_QUEEN=queen.url)
+    assert (ended.exit_code, ended.out) == (6, "queen: away; what was told so far may be old\n")
+    assert "INVALID_TOKEN" in ended.err
 
 
 def test_who_waits_for_a_model_is_told_how_far_it_is(fleet: Fleet) -> None:

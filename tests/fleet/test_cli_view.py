@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replaced
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,21 @@ def test_a_narrow_terminal_breaks_no_line() -> None:
 
 def test_a_fleet_of_nobody_is_one_line() -> None:
     assert shown(FleetPicture("http://h:1", (), ())) == "queen http://h:1   0/0 slots taken   0 waiting   0 tokens/s\n"
+
+
+def test_what_is_old_is_said_to_be() -> None:
+    told = shown(replaced(FLEET, away_s=12)).splitlines()
+    assert told[0] == "queen http://127.0.0.1:8080   away for 12 s; as it was before:"
+    assert told[1:] == SHOWN.splitlines()[1:]
+
+
+def test_that_the_queen_is_away_and_back_is_told_once() -> None:
+    now = FleetPicture("http://h:1", (ANT,), ())
+    away = replaced(now, away_s=1)
+    assert list(changes(now, away)) == ["queen: away; what was told so far may be old"]
+    assert list(changes(away, replaced(away, away_s=2))) == []
+    assert list(changes(away, now)) == ["queen: back"]
+    assert list(changes(away, replaced(now, hives=()))) == ["queen: back", "hive ant: gone"]
 
 
 def test_without_a_terminal_only_what_changes_is_told() -> None:

@@ -158,4 +158,28 @@ PLANTED = (
         "    if soft > hard:\n        with suppress(ValueError, OSError):",
         ("tests/fleet/test_cli_fleet.py::test_as_many_descriptors_are_had_as_the_system_gives",),
     ),
+    Planted(
+        "fleet-watch-ends",
+        "watching ends when the queen restarts",
+        "cli/fleet_watch.py",
+        "if self._last is None or is_refused:",
+        "if True:",
+        (f"{FLEET}test_watching_goes_on_over_a_restart_of_the_queen",),
+    ),
+    Planted(
+        "fleet-watch-refused",
+        "watching goes on for ever where the queen refuses",
+        "cli/fleet_watch.py",
+        "if self._last is None or is_refused:",
+        "if self._last is None:",
+        (f"{FLEET}test_what_a_queen_refuses_ends_the_watching",),
+    ),
+    Planted(
+        "fleet-old-as-new",
+        "a picture that is old is shown as the fleet of now",
+        "cli/fleet_view.py",
+        "    if fleet.away_s is not None:\n        told",
+        "    if False:\n        told",
+        (f"{VIEW}test_what_is_old_is_said_to_be",),
+    ),
 )

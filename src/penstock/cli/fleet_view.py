@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
+from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
@@ -31,13 +32,16 @@ BYTES = (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000))
 
 @dataclass(frozen=True)
 class FleetPicture:
-    """`queued`: requests that wait, by model. `tokens_per_s`: lately, by worker."""
+    """`queued`: requests that wait, by model. `tokens_per_s`: lately, by worker. `away_s`: for how long the queen has
+    not answered, so that all the rest is as old; None: she does.
+    """
 
     queen: str
     hives: Sequence[HiveInfo]
     workers: Sequence[WorkerInfo]
     queued: Mapping[str, int] = field(default_factory=dict)
     tokens_per_s: Mapping[str, float] = field(default_factory=dict)
+    away_s: int | None = None
 
     def speed_of(self, model: str) -> float:
         """Of all workers of a model."""
@@ -47,18 +51,25 @@ class FleetPicture:
 
 def drawn(fleet: FleetPicture) -> RenderableType:
     """For a terminal."""
-    parts: list[RenderableType] = [_head(fleet)]
+    parts: list[RenderableType] = []
     if fleet.hives:
         parts.append(_hives(fleet.hives))
     if fleet.workers:
         parts.append(_workers(fleet))
     if _models(fleet):
         parts.append(_traffic(fleet))
-    return Group(*(each for part in parts for each in (part, Text(""))))
+    body = Group(*(each for part in parts for each in (part, Text(""))))
+    return Group(_head(fleet), Text(""), body if fleet.away_s is None else Styled(body, "dim"))
 
 
 def changes(before: FleetPicture | None, now: FleetPicture) -> Iterator[str]:
-    """Plain lines: who is new, who is otherwise than before, who has gone."""
+    """Plain lines: who is new, who is otherwise than before, who has gone; and that the queen is away, or back."""
+    was_away = before is not None and before.away_s is not None
+    if now.away_s is not None:
+        yield from () if was_away else ["queen: away; what was told so far may be old"]
+        return
+    if was_away:
+        yield "queen: back"
     old = dict(_states(before)) if before else {}
     new = dict(_states(now))
     for who, words in new.items():
@@ -83,6 +94,9 @@ def _head(fleet: FleetPicture) -> Text:
     waiting, speed = sum(fleet.queued.values()), sum(fleet.tokens_per_s.values())
     told = Text.assemble(("queen ", "dim"), (plain(fleet.queen), "bold"))
     told.no_wrap, told.overflow = True, "ellipsis"
+    if fleet.away_s is not None:
+        told.append(f"   away for {fleet.away_s} s; as it was before:", style="bold red")
+        return told
     told.append(f"   {busy}/{slots} slots taken   {waiting} waiting   {speed:.0f} tokens/s")
     return told
 

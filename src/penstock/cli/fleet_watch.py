@@ -1,20 +1,26 @@
-"""Watches a fleet: a picture that is redrawn on a terminal, a line for each change elsewhere."""
+"""Watches a fleet: a picture that is redrawn on a terminal, a line for each change elsewhere. A queen that goes away
+ends nothing: the last picture stays, as one that is old, until she is back.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 from rich.console import Console
 from rich.live import Live
 
 from penstock.cli.fleet_view import FleetPicture, changes, drawn
+from penstock.fleet.calling import Unreachable
 from penstock.fleet.client import QueenClient
+from penstock.fleet.errors import FleetError
 from penstock.fleet.schema import WorkerInfo
 
 LOOK_S = 1.0
+ANSWER_S_MAX = 5.0
 WEIGHT = 0.5
 """Of the newest speed: a hive tells how many tokens there were every few seconds, we ask more often."""
 
@@ -48,9 +54,33 @@ class Watching:
 
     def __init__(self, client: QueenClient) -> None:
         self._client, self._speeds = client, Speeds()
+        self._last: FleetPicture | None = None
+        self._heard_s = 0.0
 
     async def look(self) -> FleetPicture:
-        """The fleet now. Raises `FleetError`, `Unreachable`."""
+        """The fleet now; as it was, where the queen is away. Raises `FleetError` for what she refuses, and where she
+        was never heard `Unreachable`.
+        """
+        try:
+            self._last = await self._within_time()
+            self._heard_s = time.monotonic()
+        except (FleetError, Unreachable) as error:
+            is_refused = isinstance(error, FleetError) and error.status < 500
+            if self._last is None or is_refused:
+                raise
+            self._last = replace(self._last, away_s=round(time.monotonic() - self._heard_s))
+        return self._last
+
+    async def _within_time(self) -> FleetPicture:
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                if self._last is not None and self._last.away_s is not None:
+                    await self._client.health()  # another one may be of another version
+                return await self._ask()
+        except TimeoutError:
+            raise Unreachable(f"{self._client.url}: no answer within {ANSWER_S_MAX:g} s") from None
+
+    async def _ask(self) -> FleetPicture:
         hives, workers, models = await asyncio.gather(
             self._client.hives(), self._client.workers(), self._client.models()
         )
@@ -60,7 +90,7 @@ class Watching:
 
 
 async def watch(client: QueenClient) -> None:
-    """Until cancelled. Raises `FleetError`, `Unreachable`."""
+    """Until cancelled. Raises as `Watching.look` does."""
     console = Console(highlight=False)
     watching = Watching(client)
     if not console.is_terminal:

@@ -17,7 +17,12 @@ HEAD = ("worker", "hive", "model", "state", "slots", "memory", "pid", "why")
 
 
 @click.group(invoke_without_command=True)
-@click.option("--watch", "is_watched", is_flag=True, help="The whole fleet as it changes, until Ctrl-C.")
+@click.option(
+    "--watch",
+    "is_watched",
+    is_flag=True,
+    help="The whole fleet as it changes, until Ctrl-C; over restarts of the queen.",
+)
 @queen_options
 @click.pass_context
 def workers(context: click.Context, is_watched: bool, queen: str | None, token_file: str | None) -> int:
