@@ -287,7 +287,7 @@ class TestHive:
         self.refuses: tuple[int, str] | None = None
         self.state: Any = "ready"
         self.api_version = API_VERSION
-        self.server = Listening(self._answer)
+        self.server = Listening(self.answer)
         self._heart: asyncio.Task[None] | None = None
         self._made = 0
 
@@ -357,12 +357,13 @@ class TestHive:
         del self.workers[worker.id]
         await worker.server.close()
 
-    async def _answer(self, heard: Heard) -> None:
+    async def answer(self, heard: Heard) -> None:
         match heard.method, heard.path:
             case "GET", "/v1/health":
                 health = {"status": "ok", "state": "ready", "version": "0", "api_version": API_VERSION}
                 await heard.answer(200, msgspec.json.encode(health))
             case "GET", "/v1/report":
+                self.number += 1
                 await heard.answer(200, msgspec.json.encode(self.report()))
             case "POST", "/v1/workers/spawn":
                 await self._spawn(heard)

@@ -85,9 +85,31 @@ def test_a_queen_that_refuses_later_is_asked_again(tmp_path: Path) -> None:
     with hearing_queen() as queen, hive(tmp_path / "home", queen=queen.url) as here:
         queen.until(lambda report: report["epoch"] == queen.epoch)
         queen.refusing = (426, "VERSION_MISMATCH")
-        here.until(event="the queen does not hear us")
+        refused = here.until(event="the queen does not hear us")
+        assert "VERSION_MISMATCH" in refused["why"]
         queen.refusing = None
-        here.until(event="registered")
+        assert here.until(event="registered")["epoch"] == queen.epoch
+
+
+def test_what_the_queen_asks_for_has_a_number_of_its_own(tmp_path: Path) -> None:
+    with hearing_queen() as queen, hive(tmp_path / "home", queen=queen.url) as here:
+        before = queen.until(lambda report: report["epoch"] == queen.epoch)
+        asked = [here.call("GET", "/v1/report").json()["number"] for _ in range(2)]
+        assert before["number"] < asked[0] < asked[1]
+        queen.until(lambda report: report["number"] > asked[1])
+        numbers = [report["number"] for report in queen.heard] + asked
+        assert len(numbers) == len(set(numbers))
+
+
+def test_a_report_that_the_queen_has_passed_by_is_no_silence(tmp_path: Path) -> None:
+    with hearing_queen() as queen, hive(tmp_path / "home", queen=queen.url) as here:
+        queen.until(lambda report: report["epoch"] == queen.epoch)
+        queen.refusing = (409, "STALE_REPORT")
+        for _ in range(3):
+            queen.until(lambda report: True)
+        here.kill(signal.SIGTERM)
+        assert here.ended() == 0
+        assert "the queen does not hear us" not in here.log()
 
 
 def test_others_reach_a_hive_only_with_a_token(tmp_path: Path) -> None:

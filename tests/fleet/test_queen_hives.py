@@ -14,7 +14,20 @@ from penstock.core.fleet.known import KnownHive
 from penstock.core.fleet.parties import Device
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.fleet.schema import API_VERSION
-from tests.fleet.queen_world import DONE, STARTED, Heard, TestHive, World, offer, one_token, queen, token, until, world
+from tests.fleet.queen_world import (
+    DONE,
+    STARTED,
+    Heard,
+    TestHive,
+    TestWorker,
+    World,
+    offer,
+    one_token,
+    queen,
+    token,
+    until,
+    world,
+)
 
 QUICK = QueenPolicy(stale_ms=600, heartbeat_ms=200)
 
@@ -99,6 +112,75 @@ def test_an_old_report_is_not_believed() -> None:
             assert code_of(await hive.send()) == (409, "STALE_REPORT")
             hive.number = 10
             assert (await hive.send()).status_code == 200
+
+    asyncio.run(scenario())
+
+
+def test_what_a_client_had_done_is_listed_when_it_is_answered_and_no_older_report_takes_it_back() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east")
+
+            async def behave(heard: Heard) -> None:
+                """Reports before the worker has loaded, and not again."""
+                if heard.path == "/v1/workers/spawn":
+                    worker = await hive.add(state="starting")
+                    await hive.send()
+                    worker.state = "idle"
+                    told = {"worker_id": worker.id, "url": worker.server.url, "state": worker.state}
+                    await heard.answer(200, msgspec.json.encode(told))
+                elif heard.method == "DELETE":
+                    await hive.kill(worker_of(hive))
+                    await heard.answer(204)
+                else:
+                    await hive.answer(heard)
+
+            hive.server.behave = behave
+            await hive.join()
+            await hive.stop_heart()
+            spawned = (await w.client.post("/v1/workers/spawn", json={"wait": True})).json()
+            assert await shown(w) == (["idle"], "loaded")
+            worker_of(hive).state = "starting"
+            hive.number -= 2
+            assert code_of(await hive.send()) == (409, "STALE_REPORT")
+            assert await shown(w) == (["idle"], "loaded")
+            assert (await w.client.delete(f"/v1/workers/{spawned['worker_id']}")).status_code == 204
+            assert await shown(w) == ([], "cold")
+
+    asyncio.run(scenario())
+
+
+def worker_of(hive: TestHive) -> TestWorker:
+    (worker,) = hive.workers.values()
+    return worker
+
+
+async def shown(w: World) -> tuple[list[str], str]:
+    """States of the workers, and of the only model."""
+    workers = (await w.client.get("/v1/workers/list")).json()["workers"]
+    (model,) = (await w.client.get("/v1/models")).json()["data"]
+    return [worker["state"] for worker in workers], model["state"]
+
+
+def test_a_spawn_that_failed_is_listed_so_when_that_is_answered() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east")
+
+            async def behave(heard: Heard) -> None:
+                if heard.path == "/v1/workers/spawn":
+                    worker = await hive.add(state="loading")
+                    await hive.send()
+                    worker.state = "failed"
+                    await heard.fail(502, "LOAD_FAILED")
+                else:
+                    await hive.answer(heard)
+
+            hive.server.behave = behave
+            await hive.join()
+            await hive.stop_heart()
+            assert code_of(await w.client.post("/v1/workers/spawn", json={"wait": True})) == (502, "LOAD_FAILED")
+            assert await shown(w) == (["failed"], "cold")
 
     asyncio.run(scenario())
 

@@ -9,6 +9,7 @@ LIFE = "tests/unit/test_fleet_life.py::"
 PASSING = "tests/fleet/test_queen_passing.py::"
 ENDING = "tests/fleet/test_queen_ending.py::"
 HIVES = "tests/fleet/test_queen_hives.py::"
+REPORTS = "tests/fleet/test_hive_queen.py::"
 STORED = "tests/contract/test_hive_registries.py::"
 
 PLANTED = (
@@ -195,6 +196,33 @@ PLANTED = (
         "and report.number < last.number:",
         "and False:",
         (f"{HIVES}test_an_old_report_is_not_believed",),
+    ),
+    Planted(
+        "queen-own-writes",
+        "what a client had done is listed when the hive reports it, not when it is answered",
+        "fleet/queen/hives.py",
+        "if report is not None and known is not None and (",
+        "if report is None and known is not None and (",
+        (
+            f"{HIVES}test_what_a_client_had_done_is_listed_when_it_is_answered_and_no_older_report_takes_it_back",
+            f"{HIVES}test_a_spawn_that_failed_is_listed_so_when_that_is_answered",
+        ),
+    ),
+    Planted(
+        "queen-number-of-its-own",
+        "what the queen asks for has the number of a report that may be older",
+        "fleet/hive/program.py",
+        "Answers(self._hive, self._reporter.now, self._end)",
+        "Answers(self._hive, lambda: self._report(self._reporter.epoch, self._reporter.number), self._end)",
+        (f"{REPORTS}test_what_the_queen_asks_for_has_a_number_of_its_own",),
+    ),
+    Planted(
+        "queen-passed-by",
+        "a hive takes a report that was passed by for silence",
+        "fleet/hive/reporting.py",
+        'if error.code == "STALE_REPORT":',
+        "if False:",
+        (f"{REPORTS}test_a_report_that_the_queen_has_passed_by_is_no_silence",),
     ),
     Planted(
         "queen-name-taken",

@@ -163,6 +163,7 @@ class Spawned(Wire, frozen=True, kw_only=True):
     worker_id: str
     url: str
     state: WorkerState
+    pid: int = 0
 
 
 class WorkerInfo(Wire, frozen=True, kw_only=True):
@@ -215,6 +216,16 @@ class Acknowledged(Wire, frozen=True, kw_only=True):
 
     worker_id: str
     repeated: bool = False
+
+
+LOG_LINES_MAX = 10_000
+
+
+class LogQuery(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of a worker's log. `lines`: the last ones. `follow`: and what is written until the worker has ended."""
+
+    lines: Annotated[int, Meta(ge=0, le=LOG_LINES_MAX)] = 100
+    follow: bool = False
 
 
 class OfferList(Wire, frozen=True, kw_only=True):

@@ -89,7 +89,7 @@ class Hive:
             await worker.until(lambda: bool(worker.loaded_ms) or not worker.is_live)
         if not worker.is_live:
             raise worker.failure()
-        return Spawned(worker_id=worker.id, url=worker.url, state=worker.state)
+        return Spawned(worker_id=worker.id, url=worker.url, state=worker.state, pid=worker.pid)
 
     def _asked_model(self, asked: SpawnRequest) -> Model:
         models = {model.name: model for model in self.models()}

@@ -96,7 +96,7 @@ class _Program:
         measures = Measures("hive")
         self._reporter = Reporter(options.queen, options.token, self._log, self._report, self._note_overtaken)
         self._hive = Hive(options, url_of(listening), self._log, measures, self._reporter.changed)
-        answers = Answers(self._hive, lambda: self._report(self._reporter.epoch, self._reporter.number), self._end)
+        answers = Answers(self._hive, self._reporter.now, self._end)
         app = App("Penstock hive", answers.endpoints(), self._log, measures, options.token)
         self._app = _Counted(app)
         self._server = Server(self._app, self._ready, self._drain)

@@ -2,6 +2,9 @@
 
 Changes that come together are told together, and one report is under way at a time. A queen that does not answer is
 asked for ever, at the latest every heartbeat: she may come back, and finds all of it in the next report.
+
+She may also ask, after she had something done here. What she is told then has a number of its own, so that a report
+which was under way meanwhile is known to be the older one.
 """
 
 from __future__ import annotations
@@ -45,6 +48,11 @@ class Reporter:
         """There is news."""
         self._news.set()
 
+    def now(self) -> HiveReport:
+        """What there is, under a number that no report had before."""
+        self.number += 1
+        return self._report(self.epoch, self.number)
+
     async def run(self) -> None:
         """Until the hive is overtaken, or this is cancelled."""
         if not self._queen:
@@ -82,14 +90,16 @@ class Reporter:
             if error.code == "FENCED" or (not self.epoch and error.code in FINAL):
                 self._overtaken(error)
                 return False
-            self._note_unheard(str(error))
+            if error.code == "STALE_REPORT":
+                self._failed = 0  # she has asked meanwhile, and knows more
+            else:
+                self._note_unheard(str(error))
         else:
             self._note_heard(registered)
         return True
 
     async def _post(self, caller: Caller) -> Registered:
-        self.number += 1
-        return await caller.post("/v1/hives", self._report(self.epoch, self.number), Registered)
+        return await caller.post("/v1/hives", self.now(), Registered)
 
     def _note_heard(self, registered: Registered) -> None:
         if not self.is_heard:

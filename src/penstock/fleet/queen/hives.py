@@ -3,6 +3,9 @@
 A report is believed if it comes from the process that holds the name, and is no older than the last. A new process
 gets the name when it answers at the address that it tells, and the process that had it does not any more. What is
 remembered of hives makes a new queen ask each of them at once; all the rest it hears again from them.
+
+What a client had done can be seen at once: before it is answered, the hive that did it is asked for all that there is.
+That counts as a report. One that was under way meanwhile has a lower number, and takes nothing back.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from contextlib import suppress
 
 import msgspec
 
@@ -132,8 +136,12 @@ class Hives:
             self._log.warning("hive is not believed", hive=row.name, error=str(error))
 
     async def _asked(self, url: str) -> HiveReport | None:
+        async with Caller(url, self._token) as caller:
+            return await self._told_by(caller)
+
+    async def _told_by(self, caller: Caller) -> HiveReport | None:
         try:
-            async with asyncio.timeout(ASK_S_MAX), Caller(url, self._token) as caller:
+            async with asyncio.timeout(ASK_S_MAX):
                 return await caller.get("/v1/report", HiveReport)
         except (FleetError, Unreachable, TimeoutError):
             return None
@@ -227,7 +235,7 @@ class Hives:
             for worker in report.workers
             if routing.is_of(worker.worker_id, report.name)
         ]
-        found += [_unlisted(worker) for worker in routing.workers.values() if not worker.is_listed]
+        found += [self._seen(_unlisted(w), w.hive) for w in routing.workers.values() if not w.is_listed]
         return sorted(found, key=lambda worker: worker.worker_id)
 
     def worker(self, worker_id: str) -> WorkerInfo:
@@ -286,7 +294,10 @@ class Hives:
         if isinstance(placed, Refuse):
             raise error_of(placed)
         async with Caller(self._url(placed.hive), self._token, LOAD_S_MAX) as caller:
-            return await self._spawn(caller, placed.hive, asked)
+            try:
+                return await self._spawn(caller, placed.hive, asked)
+            finally:
+                await self._catch_up(placed.hive)
 
     async def evict(self, hive: str, worker: str) -> None:
         """See `HiveCalls`."""
@@ -298,7 +309,20 @@ class Hives:
 
     async def end(self, worker_id: str) -> None:
         """For a client. Raises `FleetError`."""
-        await self._end(self.worker(worker_id).hive, worker_id)
+        hive = self.worker(worker_id).hive
+        try:
+            await self._end(hive, worker_id)
+        finally:
+            await self._catch_up(hive)
+
+    async def _catch_up(self, hive: str) -> None:
+        """Hear what there is now. It is no matter if that cannot be: its next report tells."""
+        report = await self._told_by(self._caller(hive))
+        known = self._known.get(hive)
+        if report is not None and known is not None and (report.name, report.instance) == (hive, known.instance):
+            with suppress(FleetError):
+                _check(report)
+                self._take(report)
 
     async def close(self) -> None:
         """Release what is open; write what is owed."""
@@ -330,6 +354,7 @@ class Hives:
             url=spawned.url,
             model=model,
             state=spawned.state,
+            pid=spawned.pid,
             slots=offer.slots,
             backend=offer.backend,
             device=offer.device,
@@ -363,7 +388,7 @@ def _unlisted(worker: Worker) -> WorkerInfo:
         backend=told.backend,
         device=told.device,
         slots=told.slots,
-        busy=len(worker.taken),
+        busy=0,
         pid=told.pid,
         hive=worker.hive,
         memory_bytes=told.memory_bytes,
