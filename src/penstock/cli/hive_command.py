@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import click
+import msgspec
 
 from penstock.cli.fleet_options import home_option, limit_option, parent_options, queen_option, token_option
 
@@ -57,28 +58,7 @@ def take_ports(context: click.Context, option: click.Parameter, written: str) ->
 @click.option("--detach", is_flag=True, help="Go on in the background, with the log in the home; returns once it runs.")
 @parent_options
 @click.option("--verbose", "-v", is_flag=True, help="Log every request.")
-def hive(
-    name: str | None,
-    queen: str | None,
-    host: str,
-    port: int,
-    advertise: str,
-    ports: tuple[int, int],
-    workers_max: int | None,
-    idle_s: int | None,
-    load_s: int | None,
-    memory_bytes: int,
-    devices: tuple[str, ...],
-    limits: tuple[str, ...],
-    home: str | None,
-    token_file: str | None,
-    token_stdin: bool,
-    started_by: str,
-    detach: bool,
-    with_parent: bool,
-    owner_fd: int,
-    verbose: bool,
-) -> int:
+def hive(detach: bool, token_stdin: bool, **given: object) -> int:
     """Run the models of this machine for a queen, until Ctrl-C.
 
     Each loaded model is a process of its own, a worker. The hive starts them as the queen asks, watches them, and ends
@@ -93,33 +73,16 @@ def hive(
     Prints one line when it can be reached: `hive NAME at URL`. Logs are JSON lines on stderr. The first Ctrl-C (or
     TERM) lets what runs finish, the second ends at once.
     """
+    from penstock.cli.fleet_calls import ending
+    from penstock.wire.fleet import serve_hive
+    from penstock.wire.fleet_flags import HiveFlags
+
+    flags = msgspec.convert(given, HiveFlags)
     if detach:
         import sys
 
         from penstock.wire.fleet_detached import detach_hive
 
-        return detach_hive(sys.argv[1:], name=name, home=home, token_stdin=token_stdin)
-    from penstock.cli.fleet_calls import ending
-    from penstock.wire.fleet import serve_hive
-
+        return detach_hive(sys.argv[1:], name=flags.name, home=flags.home, token_stdin=token_stdin)
     with ending():
-        return serve_hive(
-            name=name,
-            queen=queen,
-            host=host,
-            port=port,
-            advertise=advertise,
-            ports=ports,
-            workers_max=workers_max,
-            idle_s=idle_s,
-            load_s=load_s,
-            memory_bytes=memory_bytes,
-            devices=devices,
-            limits=limits,
-            home=home,
-            token_file=token_file,
-            started_by=started_by,
-            owner_fd=owner_fd,
-            with_parent=with_parent,
-            verbose=verbose,
-        )
+        return serve_hive(flags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from penstock.cli.fleet_options import home_option, limit_option, parent_options, token_option
 
@@ -18,17 +19,7 @@ from penstock.cli.fleet_options import home_option, limit_option, parent_options
 @token_option
 @parent_options
 @click.option("--verbose", "-v", is_flag=True, help="Log every request.")
-def queen(
-    host: str,
-    port: int,
-    queue_max: int | None,
-    limits: tuple[str, ...],
-    home: str | None,
-    token_file: str | None,
-    with_parent: bool,
-    owner_fd: int,
-    verbose: bool,
-) -> int:
+def queen(**given: object) -> int:
     """Serve the models of all hives at one address, until Ctrl-C.
 
     The queen knows the hives, sends each request to a worker that has its model, lets a hive start one where none has,
@@ -43,15 +34,6 @@ def queen(
     lets what runs finish, the second ends at once. What is loaded stays loaded: workers belong to their hives.
     """
     from penstock.wire.fleet import serve_queen
+    from penstock.wire.fleet_flags import QueenFlags
 
-    return serve_queen(
-        host=host,
-        port=port,
-        queue_max=queue_max,
-        limits=limits,
-        home=home,
-        token_file=token_file,
-        owner_fd=owner_fd,
-        with_parent=with_parent,
-        verbose=verbose,
-    )
+    return serve_queen(msgspec.convert(given, QueenFlags))

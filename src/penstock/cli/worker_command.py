@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 
 @click.command()
@@ -16,18 +17,7 @@ import click
 @click.option("--token-file", metavar="FILE", help="The token of this fleet.  [env: PENSTOCK_FLEET_TOKEN_FILE]")
 @click.option("--owner-fd", type=int, default=-1, hidden=True)
 @click.option("--with-parent", is_flag=True, help="End when the process that started it ends.")
-def worker(
-    order_fd: int | None,
-    model: str | None,
-    host: str,
-    port: int,
-    worker_id: str | None,
-    hive_url: str,
-    home: str | None,
-    token_file: str | None,
-    owner_fd: int,
-    with_parent: bool,
-) -> int:
+def worker(order_fd: int | None, **given: object) -> int:
     """Load one model and serve it, until Ctrl-C. A hive does this for you: this is for trying out.
 
     \b
@@ -40,18 +30,9 @@ def worker(
         from penstock.fleet.worker.program import main_from_order
 
         return main_from_order(order_fd)
-    if model is None:
+    if given["model"] is None:
         raise click.UsageError("which model? give --model NAME; `penstock models list` has them")
     from penstock.wire.fleet import serve_worker
+    from penstock.wire.fleet_flags import WorkerFlags
 
-    return serve_worker(
-        model=model,
-        host=host,
-        port=port,
-        worker_id=worker_id,
-        hive_url=hive_url,
-        home=home,
-        token_file=token_file,
-        owner_fd=owner_fd,
-        with_parent=with_parent,
-    )
+    return serve_worker(msgspec.convert(given, WorkerFlags))

@@ -21,124 +21,80 @@ from penstock.fleet.choices import choose
 from penstock.fleet.limits import limited, split
 from penstock.fleet.processes import name_process, open_many, tie_to_parent
 from penstock.ports import BadInput, Problem
+from penstock.wire.fleet_flags import HiveFlags, QueenFlags, WorkerFlags
 
 KEEPER = (sys.executable, "-I", "-S", os.path.abspath(keeper.__file__), "{parent}", "--")
 WORKER = (sys.executable, "-m", "penstock.cli", "worker")
 
 
-def serve_queen(
-    *,
-    host: str,
-    port: int,
-    queue_max: int | None,
-    limits: Sequence[str],
-    home: str | None,
-    token_file: str | None,
-    with_parent: bool,
-    owner_fd: int,
-    verbose: bool,
-) -> int:
-    """Until it was told to end. `limits`: of `QueenPolicy`, as `name=number`. Raises `BadInput`."""
+def serve_queen(flags: QueenFlags) -> int:
+    """Until it was told to end. Raises `BadInput`."""
     from penstock.adapters.hives_sqlite import SqliteHives
     from penstock.fleet.queen.program import QueenOptions, run_queen
 
-    chosen = choose(os.environ, home=home, token_file=token_file)
-    policy = limited(QueenPolicy(), limits)
-    if queue_max is not None:
-        policy = replace(policy, queue_per_model_max=queue_max)
-    tie(with_parent, owner_fd)
-    options = QueenOptions(host=host, port=port, token=chosen.token(os.environ), policy=policy, verbose=verbose)
+    chosen = choose(os.environ, home=flags.home, token_file=flags.token_file)
+    policy = limited(QueenPolicy(), flags.limits)
+    if flags.queue_max is not None:
+        policy = replace(policy, queue_per_model_max=flags.queue_max)
+    tie(flags.with_parent, flags.owner_fd)
+    token = chosen.token(os.environ)
+    options = QueenOptions(host=flags.host, port=flags.port, token=token, policy=policy, verbose=flags.verbose)
     name_process("penstock queen")
     open_many()
     return run_queen(options, SqliteHives(Path(chosen.home) / "registry.db"))
 
 
-def serve_hive(
-    *,
-    name: str | None,
-    queen: str | None,
-    host: str,
-    port: int,
-    advertise: str,
-    ports: tuple[int, int],
-    workers_max: int | None,
-    idle_s: int | None,
-    load_s: int | None,
-    limits: Sequence[str],
-    memory_bytes: int,
-    devices: Sequence[str],
-    home: str | None,
-    token_file: str | None,
-    started_by: str,
-    with_parent: bool,
-    owner_fd: int,
-    verbose: bool,
-) -> int:
-    """Until it was told to end. `queen`: `none` for a hive alone. `limits`: of `HivePolicy`, and of `WorkerPolicy` with
-    `worker.` before them, as `name=number`. `memory_bytes`: in place of the machine's, 0 for that.
-    `devices`: others than the CPU, as `name=bytes`.
-
-    Raises `BadInput`, `FleetError`, `Unreachable`.
-    """
+def serve_hive(flags: HiveFlags) -> int:
+    """Until it was told to end. Raises `BadInput`, `FleetError`, `Unreachable`."""
     from penstock.fleet.hive.options import HiveOptions
     from penstock.fleet.hive.program import run_hive
 
-    is_alone = queen == "none"
-    chosen = choose(os.environ, queen=None if is_alone else queen, home=home, token_file=token_file)
-    of_hive, of_worker = split(limits, "worker.")
+    is_alone = flags.queen == "none"
+    queen = None if is_alone else flags.queen
+    chosen = choose(os.environ, queen=queen, home=flags.home, token_file=flags.token_file)
+    of_hive, of_worker = split(flags.limits, "worker.")
     options = HiveOptions(
-        name=hive_name(name),
+        name=hive_name(flags.name),
         home=Path(chosen.home),
         models=Catalogue(Path(chosen.home), say).models,
-        host=host,
-        port=port,
-        url=advertised(advertise, port),
+        host=flags.host,
+        port=flags.port,
+        url=advertised(flags.advertise, flags.port),
         queen="" if is_alone else chosen.queen,
         token=chosen.token(os.environ),
-        policy=hive_policy(limited(HivePolicy(), of_hive), ports, workers_max, idle_s, load_s),
+        policy=hive_policy(limited(HivePolicy(), of_hive), flags),
         worker_policy=limited(WorkerPolicy(), of_worker, "worker."),
-        memory_bytes=memory_bytes,
-        devices=device_memory(devices),
+        memory_bytes=flags.memory_bytes,
+        devices=device_memory(flags.devices),
         keeper=KEEPER,
         cold=WORKER,
-        parent_pid=os.getppid() if with_parent else 0,
-        started_by=started_by,
-        is_verbose=verbose,
+        parent_pid=os.getppid() if flags.with_parent else 0,
+        started_by=flags.started_by,
+        is_verbose=flags.verbose,
     )
-    tie(False, owner_fd)
+    tie(False, flags.owner_fd)
     open_many()
     return run_hive(options)
 
 
-def serve_worker(
-    *,
-    model: str,
-    host: str,
-    port: int,
-    worker_id: str | None,
-    hive_url: str,
-    home: str | None,
-    token_file: str | None,
-    with_parent: bool,
-    owner_fd: int,
-) -> int:
+def serve_worker(flags: WorkerFlags) -> int:
     """Until it was told to end. Raises `BadInput`."""
     from penstock.fleet.worker.program import main_by_hand
 
-    chosen = choose(os.environ, home=home, token_file=token_file)
-    found = Catalogue(Path(chosen.home), say).find(model)
+    chosen = choose(os.environ, home=flags.home, token_file=flags.token_file)
+    found = Catalogue(Path(chosen.home), say).find(flags.model)
     if found is None:
         refuse("--model", "no model is called so", "see `penstock models list`, and `penstock models add`")
-    tie(False, owner_fd)
+    tie(False, flags.owner_fd)
     return main_by_hand(
         found,
-        worker_id=worker_id or f"w-{secrets.token_hex(4)}",
-        host=host,
-        port=port,
-        hive_url=hive_url,
+        worker_id=flags.worker_id or f"w-{secrets.token_hex(4)}",
+        host=flags.host,
+        port=flags.port,
+        hive_url=flags.hive_url,
         nonce=os.environ.get("PENSTOCK_WORKER_NONCE", ""),
         token=chosen.token(os.environ),
-        parent_pid=os.getppid() if with_parent else 0,
+        parent_pid=os.getppid() if flags.with_parent else 0,
         keeper=KEEPER,
     )
 
@@ -159,17 +115,15 @@ def hive_name(written: str | None) -> str:
     return written
 
 
-def hive_policy(
-    policy: HivePolicy, ports: tuple[int, int], workers_max: int | None, idle_s: int | None, load_s: int | None
-) -> HivePolicy:
+def hive_policy(policy: HivePolicy, flags: HiveFlags) -> HivePolicy:
     """`policy`, with what the flags of their own say."""
-    given: dict[str, int] = {"port_first": ports[0], "port_last": ports[1]}
-    if workers_max is not None:
-        given["workers_max"] = workers_max
-    if idle_s is not None:
-        given["idle_ms_max"] = idle_s * 1_000
-    if load_s is not None:
-        given["load_ms_max"] = load_s * 1_000
+    given: dict[str, int] = {"port_first": flags.ports[0], "port_last": flags.ports[1]}
+    if flags.workers_max is not None:
+        given["workers_max"] = flags.workers_max
+    if flags.idle_s is not None:
+        given["idle_ms_max"] = flags.idle_s * 1_000
+    if flags.load_s is not None:
+        given["load_ms_max"] = flags.load_s * 1_000
     return replace(policy, **given)
 
 
