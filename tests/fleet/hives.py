@@ -24,7 +24,6 @@ import httpx2
 
 from penstock.fleet.sse import Event, Reader, read_event
 from tests.scenarios.traces import listening
-from tests.scenarios.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -64,8 +63,8 @@ class HiveProcess:
         self.raw: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.sockets: set[int] = set()
-        """Of its workers. A port may be somebody else's by the time it is looked for."""
+        self.sockets: dict[str, set[int]] = {}
+        """Of its workers, by URL. A port may be somebody else's by the time it is looked for."""
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -130,7 +129,18 @@ class HiveProcess:
 
     def watch(self, url: str) -> None:
         """Nobody may listen with that socket at the end."""
-        self.sockets |= {number for number, port in listening().items() if port == port_of(url)}
+        self.sockets[url] = {number for number, port in listening().items() if port == port_of(url)}
+
+    def is_heard(self, url: str) -> bool:
+        """Whether somebody still listens with the socket that was seen there."""
+        return bool(self.sockets[url] & listening().keys())
+
+    def falls_silent(self, url: str) -> bool:
+        """Whether nobody does any more, within `TRACELESS_S`: the kernel closes sockets after the process has ended."""
+        deadline = time.monotonic() + TRACELESS_S
+        while self.is_heard(url) and time.monotonic() < deadline:
+            os.sched_yield()
+        return not self.is_heard(url)
 
     def refused(self, *, wait: bool = True, **asked: Any) -> tuple[int, Fields]:
         """Status and error of a spawn that does not come about."""
@@ -194,7 +204,7 @@ def hive(
             running.process.kill()
             running.process.wait(PATIENCE_S)
     assert_gone(home)
-    until(lambda: not running.sockets & listening().keys(), "its ports are free", TRACELESS_S)
+    assert [url for url in running.sockets if not running.falls_silent(url)] == []
 
 
 def command_of(pid: int) -> bytes:

@@ -20,13 +20,12 @@ from tests.fleet.hives import (
     Fields,
     HiveProcess,
     Stream,
+    assert_gone,
     at_once,
     command_of,
     has_ended,
     hive,
-    is_free,
     living_in,
-    port_of,
     release,
     scripted,
 )
@@ -63,7 +62,7 @@ def test_a_worker_that_is_killed_is_seen_at_once_and_replaced(tmp_path: Path) ->
         second = here.until(event="worker", state="idle")
         assert here.worker(second["worker_id"])["restarts"] == 1
         assert here.worker(first["worker_id"])["exit_code"] == -signal.SIGKILL
-        assert is_free(port_of(first["url"]))
+        assert here.falls_silent(first["url"])
         here.watch(here.worker(second["worker_id"])["url"])
 
 
@@ -237,7 +236,7 @@ def test_a_worker_is_ended_once_however_often_it_is_asked_for(tmp_path: Path) ->
         path = f"/v1/workers/{spawned['worker_id']}"
         assert [answer.status_code for answer in at_once(*[lambda: here.call("DELETE", path)] * 3)] == [204] * 3
         assert here.workers() == []
-        assert is_free(port_of(spawned["url"]))
+        assert here.falls_silent(spawned["url"])
         assert here.call("DELETE", path).status_code == 204
         assert here.call("DELETE", "/v1/workers/w-none").status_code == 404
         assert [line["signal"] for line in here.said if line.get("event") == "signal"] == []
@@ -358,10 +357,12 @@ def stands_still(pid: int) -> bool:
 
 def test_nothing_outlives_a_hive_that_is_killed_while_it_spawns(tmp_path: Path) -> None:
     with hive(tmp_path / "home", has_template=False) as here:
-        for _ in range(3):
-            here.spawn(wait=False)
+        spawned = [here.spawn(wait=False) for _ in range(3)]
+        assert all(here.is_heard(each["url"]) for each in spawned)
         here.kill()
-        here.ended()
+        assert here.ended() == -signal.SIGKILL
+    assert_gone(tmp_path / "home")
+    assert not any(here.is_heard(each["url"]) for each in spawned)
 
 
 def test_a_hive_ends_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_a_worker_is_spawned_by_a_fork_and_serves(tmp_path: Path) -> None:
         assert (told["model"], told["state"], told["restarts"]) == ("echo", "idle", 0)
         assert command_of(told["pid"]).startswith(f"penstock worker {told['worker_id']}".encode())
         assert here.until(event="spawned")["cold"] is False
-        assert not is_free(port_of(spawned["url"]))
+        assert here.is_heard(spawned["url"])
 
 
 def test_a_worker_is_spawned_cold_where_there_is_no_template(tmp_path: Path) -> None:

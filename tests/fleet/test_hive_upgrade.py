@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penstock.fleet.schema import End, Token
 from tests.fleet.hearing_queen import hearing_queen
-from tests.fleet.hives import ECHO, HiveProcess, Stream, has_ended, hive, is_free, port_of, release
+from tests.fleet.hives import ECHO, HiveProcess, Stream, has_ended, hive, release
 from tests.fleet.test_hive_life import QUICK, held
 
 
@@ -44,7 +44,7 @@ def test_after_two_upgrades_the_end_of_a_worker_is_seen_with_its_status_and_its_
         assert "signal 9" in failed["why"]
         assert "loaded" in failed["log"][-1]
         here.until(event="worker", state="idle")
-        assert is_free(port_of(spawned["url"]))
+        assert here.falls_silent(spawned["url"])
 
 
 def test_after_an_upgrade_workers_are_ended_spawned_and_known(tmp_path: Path) -> None:
