@@ -18,6 +18,7 @@ from penstock.core.fleet.names import is_device, is_hive
 from penstock.core.fleet.policy import HivePolicy, QueenPolicy, WorkerPolicy
 from penstock.fleet.catalogue.catalogue import Catalogue
 from penstock.fleet.choices import choose
+from penstock.fleet.first_parent import PARENT_PID
 from penstock.fleet.limits import limited, split
 from penstock.fleet.processes import name_process, open_many, tie_to_parent
 from penstock.ports import BadInput, Problem
@@ -68,7 +69,7 @@ def serve_hive(flags: HiveFlags) -> int:
         devices=device_memory(flags.devices),
         keeper=KEEPER,
         cold=WORKER,
-        parent_pid=os.getppid() if flags.with_parent else 0,
+        parent_pid=PARENT_PID if flags.with_parent else 0,
         started_by=flags.started_by,
         is_verbose=flags.verbose,
     )
@@ -94,15 +95,15 @@ def serve_worker(flags: WorkerFlags) -> int:
         hive_url=flags.hive_url,
         nonce=os.environ.get("PENSTOCK_WORKER_NONCE", ""),
         token=chosen.token(os.environ),
-        parent_pid=os.getppid() if flags.with_parent else 0,
+        parent_pid=PARENT_PID if flags.with_parent else 0,
         keeper=KEEPER,
     )
 
 
 def tie(with_parent: bool, owner_fd: int) -> None:
-    """End with the parent, and with whoever holds the other end of the pipe."""
+    """End with the parent, and with whoever holds the other end of the pipe. `first_parent` says which parent."""
     if with_parent or owner_fd >= 0:
-        tie_to_parent(os.getppid() if with_parent else 0, owner_fd)
+        tie_to_parent(PARENT_PID if with_parent else 0, owner_fd)
 
 
 def hive_name(written: str | None) -> str:
