@@ -152,6 +152,37 @@ def test_with_parent_it_ends_as_its_parent_does(tmp_path: Path) -> None:
     traceless(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("queen", "--port", "0"), ("hive", *ANY, "--queen", "none"), ("worker", "--model", "tiny")],
+    ids=lambda words: words[0],
+)
+def test_a_parent_that_ends_while_its_program_is_still_being_imported_takes_it_along(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    add_model(tmp_path, "tiny", TELLS)
+    started = " ".join((*COMMAND, *words, "--with-parent"))
+    shell = subprocess.Popen(
+        ["sh", "-c", f"{started} & echo $!; read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        text=True,
+    )
+    with shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.readline())
+        until(lambda: "msgspec" in Path(f"/proc/{pid}/maps").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        shell.kill()
+        shell.wait()
+        os.kill(pid, signal.SIGCONT)
+        traceless(tmp_path)
+        assert shell.stdout.read() == ""
+
+
 def test_a_hive_that_is_detached_goes_on_and_writes_its_log(fleet: Fleet, tmp_path: Path) -> None:
     ended = penstock(tmp_path, "hive", "--name", "apart", *ANY, "--queen", fleet.queen.url, "--detach")
     assert ended.exit_code == 0, ended.err
