@@ -13,6 +13,13 @@ from tests.fleet.model_server import Shelf, Turn, serving
 from tests.fleet.played_queen import played_queen, telling
 
 SCRIPT = "replies: [{text: hi}]\n"
+UNSOUND = """\
+replies:
+  - {text: hi, pace: {first_ms: -1}}
+  - {text: hi, fault: {kind: explode}}
+  - {txt: hi}
+lod: {steps: 2}
+"""
 NOBODY = "http://127.0.0.1:1"
 
 
@@ -84,6 +91,33 @@ def test_what_is_wrong_is_told_with_its_fix(words: tuple[str, ...], said: str, t
     assert (ended.exit_code, ended.out) == (2, "")
     assert said in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_script_that_no_worker_can_play_is_not_added_and_all_that_is_wrong_is_told(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(UNSOUND)
+    ended = models(tmp_path, "add", "played", "--path", "wrong.yaml", "--slots", "1")
+    assert (ended.exit_code, ended.out) == (2, "")
+    for place in ("2: [replies[0].pace.first_ms]", "3: [replies[1].fault.kind]", "4: [replies[2].txt]", "5: [lod]"):
+        assert f"error: {tmp_path}/wrong.yaml:{place}" in ended.err
+    assert ended.err.count("fix: ") == 4
+    assert models(tmp_path, "list", "--json").json() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("replies: [{text: hi}", ".yaml:2: is not YAML"),
+        ("replies: {}\n", ".yaml:1: [replies] must be a list"),
+        ("- text\n", ".yaml:1: must be `key: value` lines"),
+        ("replies: []\nreplies: []\n", "2: "),
+    ],
+)
+def test_what_is_no_script_is_not_added(script: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text(script)
+    ended = models(tmp_path, "add", "played", "--path", "wrong.yaml")
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert said in ended.err
+    assert "fix: " in ended.err
 
 
 def test_a_model_is_pulled_and_what_is_refused_is_told_by_its_exit_code(tmp_path: Path) -> None:

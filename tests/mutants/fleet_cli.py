@@ -7,7 +7,9 @@ from tests.mutants.defect import Planted
 AGENT = "tests/fleet/test_cli_agent.py::"
 CHOICES = "tests/fleet/test_cli_choices.py::"
 FLEET = "tests/fleet/test_cli_fleet.py::"
+IMPORTED = "test_a_parent_that_ends_while_its_program_is_still_being_imported_takes_it_along"
 INFER = "tests/fleet/test_cli_infer.py::"
+MODELS = "tests/fleet/test_cli_models.py::"
 SETTINGS = "tests/unit/test_settings.py::"
 SHELL = "tests/contract/test_remote_shell.py::"
 SSH = "tests/fleet/test_cli_ssh.py::"
@@ -82,7 +84,7 @@ PLANTED = (
         "fleet-orphan",
         "a queen outlives the process that started it for itself",
         "wire/fleet.py",
-        "tie_to_parent(os.getppid() if with_parent else 0, owner_fd)",
+        "tie_to_parent(PARENT_PID if with_parent else 0, owner_fd)",
         "tie_to_parent(0, owner_fd)",
         (f"{FLEET}test_with_parent_it_ends_as_its_parent_does",),
     ),
@@ -181,5 +183,29 @@ PLANTED = (
         "    if fleet.away_s is not None:\n        told",
         "    if False:\n        told",
         (f"{VIEW}test_what_is_old_is_said_to_be",),
+    ),
+    Planted(
+        "fleet-script-unread",
+        "a script that no worker can play is added",
+        "fleet/catalogue/catalogue.py",
+        'if placed.backend == "scripted":',
+        "if False:",
+        (f"{MODELS}test_a_script_that_no_worker_can_play_is_not_added_and_all_that_is_wrong_is_told",),
+    ),
+    Planted(
+        "fleet-late-parent",
+        "a parent that ends while the queen is being imported is not missed",
+        "wire/fleet.py",
+        "tie_to_parent(PARENT_PID if with_parent else 0, owner_fd)",
+        "tie_to_parent(os.getppid() if with_parent else 0, owner_fd)",
+        (f"{FLEET}{IMPORTED}[queen]",),
+    ),
+    Planted(
+        "fleet-late-import",
+        "who started a program is noted when all of it has been imported",
+        "cli/__init__.py",
+        "from penstock.fleet import first_parent as first_parent",
+        "",
+        (f"{FLEET}{IMPORTED}",),
     ),
 )

@@ -32,10 +32,12 @@ from penstock.fleet.catalogue.files import (
 from penstock.fleet.catalogue.gguf import Metadata
 from penstock.fleet.catalogue.model_rules import place_of, problems_of, shown
 from penstock.fleet.orders import Model
+from penstock.model_script import load_worker_script
 from penstock.ports import BadInput, Problem
 
 FILE = "models.json"
 FOLDER = "models"
+SCRIPT_FIX = "`Scripts` in docs/FLEET.md says how one is written"
 VERSION = 1
 MODELS_MAX = 10_000
 FILE_BYTES_MAX = 67_108_864
@@ -260,8 +262,19 @@ def _completed(model: Model, problems: list[Problem], progress: Progress | None)
         return placed
     if placed.sha256 not in ("", digest):
         problems.append(_problem(placed, "sha256", "is not that of the file", "get the file again"))
+    if placed.backend == "scripted":
+        problems += _problems_of_script(placed.path)
     wanted = memory_wanted(size, metadata, placed.context, placed.slots) if placed.backend == "llama" else 0
     return replace(placed, bytes=size, sha256=digest, memory_bytes=placed.memory_bytes or wanted)
+
+
+def _problems_of_script(path: str) -> tuple[Problem, ...]:
+    """As the worker reads it. The FIFOs that it holds for may be made later, before it is loaded."""
+    try:
+        load_worker_script(Path(path), path)
+    except BadInput as wrong:
+        return tuple(replace(problem, fix=problem.fix or SCRIPT_FIX) for problem in wrong.problems)
+    return ()
 
 
 def _changed(model: Model, progress: Progress | None) -> Problem | None:
