@@ -66,7 +66,7 @@ def fill_queue(times: int) -> Told:
 def _fleet(slots: int, queue_max: int) -> World:
     world = new_world()
     world.limits["queen"] = {"queue_per_model_max": queue_max}
-    world.options["queen"] = {"verbose": False}
+    world.words["queen"].remove("--verbose")
     world.add_model("tiny", SCRIPT, slots=slots)
     world.start_fleet("here")
     assert world.spawn("tiny").status == 200

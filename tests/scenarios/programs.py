@@ -16,7 +16,6 @@ from tests.scenarios.waiting import PATIENCE_S
 REPOSITORY = Path(__file__).parents[2]
 PATH = f"{REPOSITORY / 'src'}:{REPOSITORY}"
 COMMAND = (sys.executable, "-m", "penstock.cli")
-LIMITED = (sys.executable, "-m", "tests.scenarios.limited")
 Fields = dict[str, Any]
 
 

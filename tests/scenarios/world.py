@@ -6,7 +6,6 @@ for the fleets that several scenarios share after the last of them.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -25,11 +24,12 @@ from penstock.fleet.orders import Model
 from penstock.fleet.processes import identify, signal_process
 from penstock.model_script import read_worker_script
 from tests.scenarios.http import Answer, Client, ask
-from tests.scenarios.programs import COMMAND, LIMITED, OWNER, Fields, Program, environment
+from tests.scenarios.programs import COMMAND, OWNER, Fields, Program, environment
 from tests.scenarios.traces import Traces, living_in
 from tests.scenarios.waiting import PATIENCE_S, until
 
 TRACELESS_S = 1.0
+TOLD = ("--verbose",)
 TIED = ("--with-parent", "--owner-fd", OWNER)
 END_S = 60.0
 ONCE = re.compile(r"once: (\w+)")
@@ -50,8 +50,9 @@ class World:
     """`stack`: what is closed with it, before its programs are."""
 
     root: Path
-    limits: dict[str, Fields] = field(default_factory=lambda: {"queen": {}, "hive": {}, "worker": {}})
-    options: dict[str, Fields] = field(default_factory=lambda: {"queen": {}, "hive": {}})
+    limits: dict[str, dict[str, int]] = field(default_factory=lambda: {"queen": {}, "hive": {}, "worker": {}})
+    words: dict[str, list[str]] = field(default_factory=lambda: {"queen": [*TOLD], "hive": [*TOLD, "--ports", "any"]})
+    """What their commands are given; of two that contradict each other the last one counts."""
     models: dict[str, Fields] = field(default_factory=dict)
     programs: dict[str, Program] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
@@ -112,20 +113,18 @@ class World:
         return program
 
     def start_queen(self, port: int = 0) -> Program:
-        """With the limits that were said, if any were."""
-        if not self.limits["queen"]:
-            return self.start("queen", [*COMMAND, "queen", "--port", str(port), *TIED, "--verbose"])
-        told = {"port": port, "verbose": True, **self.options["queen"], "policy": self.limits["queen"]}
-        return self.start("queen", [*LIMITED, "queen", OWNER, json.dumps(told)])
+        """As it is told to be."""
+        words = ("--port", str(port), *self.words["queen"], *self._limits("queen"))
+        return self.start("queen", [*COMMAND, "queen", *words, *TIED])
 
     def start_hive(self, name: str, queen: str, port: int = 0) -> Program:
         """`queen`: its URL, `none` for a hive of its own."""
-        if not self.limits["hive"] and not self.limits["worker"] and not self.options["hive"]:
-            words = ("--name", name, "--port", str(port), "--ports", "any", "--queen", queen, *TIED, "-v")
-            return self.start(name, [*COMMAND, "hive", *words])
-        told = {"name": name, "port": port, "queen": "" if queen == "none" else queen, "is_verbose": True}
-        told |= {**self.options["hive"], "policy": self.limits["hive"], "worker": self.limits["worker"]}
-        return self.start(name, [*LIMITED, "hive", OWNER, json.dumps(told)])
+        words = ("--name", name, "--port", str(port), "--queen", queen, *self.words["hive"])
+        limits = (*self._limits("hive"), *self._limits("worker", "worker."))
+        return self.start(name, [*COMMAND, "hive", *words, *limits, *TIED])
+
+    def _limits(self, kind: str, prefix: str = "") -> list[str]:
+        return [word for name, n in self.limits[kind].items() for word in ("--limit", f"{prefix}{name}={n}")]
 
     def start_fleet(self, *hives: str) -> None:
         """A queen, and the hives that she is to hear of."""
@@ -217,8 +216,10 @@ class World:
         return [worker for worker in self.workers(model, at) if worker["state"] in LIVE]
 
     def worker(self, model: str) -> Fields:
-        """The one that lives, awaited: what the queen lists may be a report older than the answer to a spawn."""
-        return until(lambda: [w for w in self.live(model) if w["pid"]], f"a worker of {model}")[0]
+        """The first that lives."""
+        found = self.live(model)
+        assert found and found[0]["pid"], f"no worker of {model}: {self.workers()}"
+        return found[0]
 
     def metrics(self, at: str = "") -> dict[str, float]:
         """What monitoring sees."""

@@ -50,6 +50,11 @@ def take_ports(context: click.Context, option: click.Parameter, written: str) ->
     multiple=True,
     help="A device beside the CPU, with its memory, as in gpu0=24000000000. Repeatable.",
 )
+@click.option(
+    "--no-template",
+    is_flag=True,
+    help="Start each worker as a program of its own: slower, but no process is kept ready to be forked.",
+)
 @limit_option
 @home_option
 @token_option

@@ -70,6 +70,7 @@ def serve_hive(flags: HiveFlags) -> int:
         keeper=KEEPER,
         cold=WORKER,
         parent_pid=PARENT_PID if flags.with_parent else 0,
+        has_template=not flags.no_template,
         started_by=flags.started_by,
         is_verbose=flags.verbose,
     )

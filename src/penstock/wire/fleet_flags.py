@@ -49,6 +49,8 @@ class HiveFlags(ProgramFlags, frozen=True, kw_only=True):
     """In place of the machine's; 0: the machine's."""
     devices: tuple[str, ...]
     """Others than the CPU, as `name=bytes`."""
+    no_template: bool
+    """Each worker is a program of its own, and none is forked."""
     started_by: str
     verbose: bool
 

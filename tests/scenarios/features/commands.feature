@@ -121,7 +121,7 @@ Feature: Commands
     Then its data has state idle
     When someone runs penstock workers end {worker}
     Then it exits with 0
-    And the workers of tiny are none
+    And the list says at once that the workers of tiny are none
     And the hive is alive
 
   @CLI-5

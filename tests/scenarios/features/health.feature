@@ -196,6 +196,6 @@ Feature: Health
     And a worker of tiny
     When the worker of tiny is ended by its id
     Then the answer is 204
-    And the workers of tiny are none
+    And the list says at once that the workers of tiny are none
     And the hive is alive
     And the last signals were SIGTERM

@@ -132,7 +132,7 @@ Feature: Life and death
     And 5 workers of tiny
     When 3 workers of tiny are ended by their ids
     And 2 workers of tiny are spawned
-    Then the workers of tiny are idle, idle, idle, idle
+    Then the list says at once that the workers of tiny are idle, idle, idle, idle
     And the hive has 5 children that are no zombies and none that is
 
   @KILL-HIVE

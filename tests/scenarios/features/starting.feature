@@ -243,7 +243,7 @@ Feature: Starting a worker
     And tiny may have 6 workers
     And a hive of its own
     When 6 workers of tiny are asked for at once
-    Then the workers of tiny are idle, idle, idle, idle, idle, idle
+    Then the list says at once that the workers of tiny are idle, idle, idle, idle, idle, idle
 
   @WORKERS-MAX
   Scenario: No more workers are spawned than a model may have

@@ -72,12 +72,12 @@ def keeps_limit(world: World, program: str, limit: str, n: int) -> None:
 
 @given(line("the machine has {n} bytes for models"))
 def has_memory(world: World, n: int) -> None:
-    world.options["hive"]["memory_bytes"] = n
+    world.words["hive"] += ["--memory-bytes", str(n)]
 
 
 @given("a hive without a template")
 def no_template(world: World) -> None:
-    world.options["hive"]["has_template"] = False
+    world.words["hive"].append("--no-template")
 
 
 @given("the fleet has a token")
@@ -112,7 +112,7 @@ def lone_hive(world: World) -> None:
 
 @given(line("a hive of its own at the ports {n} to {m}"))
 def lone_hive_at(world: World, n: int, m: int) -> None:
-    world.limits["hive"] |= {"port_first": n, "port_last": m}
+    world.words["hive"] += ["--ports", f"{n}-{m}"]
     lone_hive(world)
 
 
@@ -131,7 +131,9 @@ def spawned(world: World, model: str) -> None:
         return
     answer = world.spawn(model)
     assert answer.status == 200, answer.body
-    world.known[f"worker of {model}"] = answer.json()
+    world.known[f"worker of {model}"] = told = answer.json()
+    listed = {worker["worker_id"]: worker for worker in world.live(model)}[told["worker_id"]]
+    assert (told["state"], listed["state"], listed["pid"]) == ("idle", "idle", told["pid"]), listed
     world.traces.note()
 
 
@@ -206,4 +208,4 @@ def several_ended(world: World, n: int, model: str) -> None:
     ids = [worker["worker_id"] for worker in world.live(model)[:n]]
     for worker_id in ids:
         assert world.ask("DELETE", f"/v1/workers/{worker_id}").status == 204
-    until(lambda: not {w["worker_id"] for w in world.live(model)} & set(ids), "they have ended")
+    assert not {worker["worker_id"] for worker in world.live(model)} & set(ids)

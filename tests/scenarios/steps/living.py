@@ -124,6 +124,12 @@ def workers_are(world: World, model: str, text: str) -> None:
     until(lambda: _states(world, model) == wanted, f"{model} is {text}")
 
 
+@then(line("the list says at once that the workers of {model} are {text}"))
+def workers_are_listed(world: World, model: str, text: str) -> None:
+    """What was asked for has been answered: nothing is waited for."""
+    assert _states(world, model) == (sorted(text.split(", ")) if text != "none" else [])
+
+
 def _states(world: World, model: str) -> list[str]:
     return sorted(worker["state"] for worker in world.workers(model) if worker["state"] not in ("failed", "stopped"))
 

@@ -33,7 +33,7 @@ def _fits(wanted: str, name: str, value: float) -> bool:
 @then(line("the queen says that {model} is {state}"))
 def model_is(world: World, model: str, state: str) -> None:
     url = f"{world.queen.url}/v1/models/{model}"
-    until(lambda: ask("GET", url, None, world.headers()).json()["state"] == state, f"{model} is {state}")
+    assert ask("GET", url, None, world.headers()).json()["state"] == state
 
 
 @then(line("the measures of {target} are in Prometheus' format"))

@@ -159,7 +159,7 @@ def _free_range(count: int) -> int:
 def hive_with_ports(world: World, n: int) -> None:
     first = _free_range(n)
     world.known["first port"] = first
-    world.limits["hive"] |= {"port_first": first, "port_last": first + n - 1}
+    world.words["hive"] += ["--ports", f"{first}-{first + n - 1}"]
     world.write_catalogue()
     world.start_hive("here", "none").reached()
 
