@@ -27,6 +27,7 @@ from penstock.adapters.sandbox_bwrap import BubblewrapSandbox
 from penstock.adapters.sandbox_none import NoSandbox
 from penstock.core.events import TurnOrder, Usage
 from penstock.ports import Agent, AgentReport, BadInput, Checkout, Confinement, ProcessIdentity, Sandbox, TurnBrief
+from tests.fifo import written_to
 
 
 class Desk:
@@ -185,9 +186,9 @@ def test_cancelling_ends_the_whole_tree(desk: Desk) -> None:
     mark = f"sleep 60.{os.getpid()}"
 
     async def cancel_once_it_works() -> None:
+        os.mkfifo(desk.clone / "up")
         turn = asyncio.create_task(desk.begin(desk.command(f"{mark} & echo > up; {mark}")))
-        while not (desk.clone / "up").exists():
-            await asyncio.sleep(0)
+        await written_to(desk.clone / "up")
         assert mark in running_commands()
         turn.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -66,12 +66,15 @@ class Upstream:
     held: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
+    all_left: asyncio.Event = field(default_factory=asyncio.Event)
+    """Nobody is connected who was."""
 
     def requests(self, path: str) -> list[Request]:
         return [request for request in self.asked if request.path == path]
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.all_left.clear()
         try:
             while (request := await _read(reader)) is not None:
                 self.asked.append(request)
@@ -83,11 +86,12 @@ class Upstream:
             with suppress(OSError):
                 await writer.wait_closed()
             self.connections -= 1
+            if not self.connections:
+                self.all_left.set()
 
     async def until_nobody_is_connected(self) -> None:
-        async with asyncio.timeout(20):
-            while self.connections:
-                await asyncio.sleep(0)
+        if self.connections:
+            await asyncio.wait_for(self.all_left.wait(), 20)
 
     async def _play(self, play: Play, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         if not play.status:

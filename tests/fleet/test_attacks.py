@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from io import StringIO
 from typing import Any
 
@@ -361,8 +361,8 @@ def test_a_queen_that_stood_still_does_not_take_her_hives_for_lost() -> None:
         async with world(QueenPolicy(stale_ms=2_500)) as w:
             await w.worker()
             w.queen.process.send_signal(signal.SIGSTOP)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.Event().wait(), 3.0)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(w.client.get("/v1/health"), 3.0)
             w.queen.process.send_signal(signal.SIGCONT)
             assert [event.name for event in await w.infer()][-2:] == ["end", ""]
             assert "hive is lost" not in [line["event"] for line in w.queen.told()]

@@ -21,6 +21,7 @@ from penstock.fleet.orders import Model, WorkerOrder
 from penstock.fleet.schema import InferenceRequest, Progress
 from penstock.fleet.worker.engine import LoadFailed, Stop
 from penstock.fleet.worker.upstream import UpstreamEngine
+from tests.fifo import until_readable
 from tests.fleet.played_upstream import ABSENT, READY, Play, Upstream, delta, events, text
 from tests.fleet.worker_world import worker
 
@@ -429,10 +430,12 @@ def _is_last(process: processes.Process) -> bool:
     return not processes.children(process.pid)
 
 
-async def until_gone(process: processes.Process) -> None:
-    async with asyncio.timeout(WAIT_S_MAX):
-        while processes.identify(process.pid) == process:
-            await asyncio.sleep(0)
+async def is_gone(process: processes.Process) -> bool:
+    """Whether it has ended, in time."""
+    pidfd = processes.open_pidfd(process)
+    if pidfd is not None:
+        await asyncio.wait_for(until_readable(pidfd), WAIT_S_MAX)
+    return processes.identify(process.pid) != process
 
 
 @history
@@ -444,7 +447,7 @@ async def test_a_worker_serves_through_its_child(tmp_path: Path) -> None:
         server = server_below(running.pid)
         below = [each for process in processes.descendants(running.pid) for each in sockets_of(process.pid)]
         assert not sockets_of(running.pid) & set(below)
-    await until_gone(server)
+    assert await is_gone(server)
 
 
 def sockets_of(pid: int) -> set[str]:
@@ -467,8 +470,8 @@ async def test_a_worker_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
     async with worker(tmp_path, model=UPSTREAM, keeper=KEEPER) as running:
         server = server_below(running.pid)
         running.signal(signal.SIGKILL)
-        await running.ended()
-        await until_gone(server)
+        assert await running.ended() == -signal.SIGKILL
+        assert await is_gone(server)
 
 
 @history

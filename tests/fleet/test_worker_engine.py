@@ -221,4 +221,4 @@ def test_an_answer_that_comes_whole_is_no_hang_while_its_engine_says_so() -> Non
 async def _until(worker: Serving, is_so: Callable[[dict[str, Any]], bool]) -> None:
     async with asyncio.timeout(WAIT_S_MAX):
         while not is_so(await worker.health()):
-            await asyncio.sleep(0)
+            pass

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from penstock.core.evolve import evolve
 from penstock.core.policy import EnvSpec, GateSpec
 from penstock.core.verdicts import Evidence
 from penstock.shell.job_directory import job_directory
+from tests.fifo import written_to
 from tests.integration.shell_world import Shell, small, told, until, wanted
 from tests.model.world import World
 
@@ -121,26 +122,22 @@ async def test_an_environment_that_cannot_be_set_up_blames_no_agent(tmp_path: Pa
 @told
 async def test_a_real_agent_that_is_cancelled_is_ended_and_its_work_kept(tmp_path: Path) -> None:
     shell = begun(tmp_path)
+    begun_to_work = tmp_path / "begun"
+    os.mkfifo(begun_to_work)
     program = (
-        "import pathlib, time; pathlib.Path('half').write_text('half'); print('here', flush=True); time.sleep(600)"
+        "import pathlib, signal; pathlib.Path('half').write_text('half'); "
+        f"open({str(begun_to_work)!r}, 'w').write('.'); signal.pause()"
     )
     shell.worlds.agent = CommandAgent((sys.executable, "-c", program), sandbox=NoSandbox(), processes=shell.processes)
     identities: list[ports.ProcessIdentity] = []
     running = asyncio.create_task(shell.performer.perform(TURN, turn(shell), identities.append))
-    half = shell.place / "clones" / "turn-A-1-1" / "half"
-    await until(comes(half.exists), running)
+    await until(written_to(begun_to_work), running)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert not Path(f"/proc/{identities[0].pid}").exists()
     assert shell.workspaces.kept == ["refs/penstock/salvage/r1/A/1-1"]
     assert left(shell) == []
-
-
-async def comes(is_there: Callable[[], bool]) -> None:
-    """Return when it is there: a real process made it."""
-    while not is_there():
-        await asyncio.sleep(0)
 
 
 # --- gates ----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from penstock.fleet.orders import Model, WorkerOrder
 from penstock.fleet.schema import End, InferenceRequest, Started
 from penstock.fleet.worker.llama import LlamaEngine
 from penstock.fleet.worker.programs import find_llama_server
-from tests.fleet.test_upstream_engine import KEEPER, sockets_of, until_gone
+from tests.fleet.test_upstream_engine import KEEPER, is_gone, sockets_of
 from tests.fleet.worker_world import Running, chat_body, worker
 
 TINY = Path(__file__).parents[2] / ".llama" / "tiny.gguf"
@@ -80,14 +80,17 @@ class Server:
         told = (await self.client.get("/slots")).json()
         return [(slot["is_processing"], slot["next_token"][0]["n_decoded"]) for slot in told if "next_token" in slot]
 
-    async def rests(self) -> None:
-        """Return when no slot is at work; and then none makes one token more."""
+    async def until(self, is_at_work: bool) -> None:
+        """Ask until it is so of any slot."""
         async with asyncio.timeout(WAIT_S_MAX):
-            while any(is_processing for is_processing, _ in await self.slots()):
-                await asyncio.sleep(0)
+            while any(is_processing for is_processing, _ in await self.slots()) != is_at_work:
+                pass
+
+    async def rests(self) -> bool:
+        """Whether none makes one token more, nor has made all, once no slot is at work."""
+        await self.until(is_at_work=False)
         slots = await self.slots()
-        assert await self.slots() == slots
-        assert max(made for _, made in slots) < LONG
+        return await self.slots() == slots and max(made for _, made in slots) < LONG
 
 
 def server_below(pid: int) -> Server:
@@ -156,7 +159,7 @@ async def test_a_cancel_stops_the_generation(tmp_path: Path) -> None:
             await stream.tokens(5)
             assert (await running.client.delete("/v1/inference/r-1")).status_code == 204
             assert isinstance((await stream.rest())[0], Started)
-        await server.rests()
+        assert await server.rests()
 
 
 @history
@@ -164,14 +167,12 @@ async def test_a_client_that_leaves_stops_the_generation_streamed_and_whole(tmp_
     async with serving(tmp_path, context=LONG) as (running, server):
         async with running.stream("/v1/inference", {"prompt": "the", "max_tokens": LONG}) as stream:
             await stream.tokens(5)
-        await server.rests()
+        assert await server.rests()
         asking = asyncio.ensure_future(running.chat("the", max_tokens=LONG))
-        async with asyncio.timeout(WAIT_S_MAX):
-            while not any(is_processing for is_processing, _ in await server.slots()):
-                await asyncio.sleep(0)
+        await server.until(is_at_work=True)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await server.rests()
+        assert await server.rests()
 
 
 @history
@@ -197,8 +198,8 @@ async def test_an_answer_that_comes_whole_is_seen_to_be_made(tmp_path: Path) -> 
 async def test_a_worker_that_is_killed_leaves_no_llama_server(tmp_path: Path) -> None:
     async with serving(tmp_path) as (running, server):
         running.signal(signal.SIGKILL)
-        await running.ended()
-        await until_gone(server.process)
+        assert await running.ended() == -signal.SIGKILL
+        assert await is_gone(server.process)
         assert Path(server.socket).exists()
     async with serving(tmp_path / "next"):
         assert not Path(server.socket).exists()
