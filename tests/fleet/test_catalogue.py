@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from penstock.fleet.catalogue.catalogue import FILE, Catalogue
 from penstock.fleet.catalogue.files import file_name, memory_wanted, metadata_of, model_name
 from penstock.fleet.catalogue.model_rules import problems_of, wrong_with_url
+from penstock.fleet.catalogue.removing import Removed
 from penstock.fleet.orders import Model
 from penstock.ports import BadInput, Problem
 from tests.fleet.gguf_files import TINY, llama, write_model
@@ -39,6 +41,12 @@ class Home:
 
     def model(self, name: str = "tiny", **more: int) -> Model:
         return llama(name, write_model(self.at / f"{file_name(name)}"), **more)
+
+    def pulled(self) -> Path:
+        """A file where a pull of `tiny` leaves it."""
+        place = self.catalogue.file_of("tiny")
+        place.parent.mkdir(parents=True)
+        return write_model(place)
 
     def names(self) -> list[str]:
         return [model.name for model in self.catalogue.models()]
@@ -203,11 +211,71 @@ def test_a_folder_without_models_is_refused(home: Home, there: bool) -> None:
         home.catalogue.add_folder(home.at / "empty", llama("ignored", ""))
 
 
-def test_removing_forgets_the_model_and_leaves_a_file_that_was_not_downloaded(home: Home) -> None:
+def test_removing_forgets_the_model_and_says_what_it_keeps(home: Home) -> None:
     added = home.catalogue.add(home.model())
-    removed = home.catalogue.remove("tiny", with_file=True)
-    assert (removed.model, removed.file) == (added, "")
+    removed = home.catalogue.remove("tiny")
+    assert removed == Removed("tiny", (Path(added.path),), len(TINY), is_ours=False, are_deleted=False)
     assert Path(added.path).exists() and home.names() == []
+
+
+def test_a_file_that_was_not_pulled_is_never_deleted(home: Home) -> None:
+    added = home.catalogue.add(home.model())
+    with pytest.raises(BadInput, match="a file of yours") as caught:
+        home.catalogue.remove("tiny", with_file=True)
+    assert "--with-file" in caught.value.problems[0].fix
+    assert Path(added.path).exists() and home.names() == ["tiny"]
+
+
+def test_a_file_of_two_models_is_not_deleted_with_one_of_them(home: Home) -> None:
+    place = home.pulled()
+    home.catalogue.add(llama("tiny", place))
+    home.catalogue.add(llama("other", place))
+    with pytest.raises(BadInput, match="is that of other too"):
+        home.catalogue.remove("tiny", with_file=True)
+    home.catalogue.remove("tiny")
+    with pytest.raises(BadInput, match="is that of other too"):
+        home.catalogue.remove("tiny", with_file=True)
+    assert home.catalogue.remove("other", with_file=True).are_deleted
+    assert not place.exists()
+
+
+def test_what_was_pulled_is_deleted_when_asked_by_whatever_way_one_gets_to_the_home(home: Home) -> None:
+    place = home.pulled()
+    place.with_name(place.name + ".part").write_bytes(b"more")
+    (home.at / "alias").symlink_to("home")
+    home.catalogue.add(llama("tiny", place))
+    removed = Catalogue(home.at / "alias").remove("tiny", with_file=True)
+    assert removed.are_deleted and removed.bytes == len(TINY) + 4
+    assert [*place.parent.iterdir()] == [] and home.names() == []
+
+
+def test_what_was_kept_is_deleted_when_asked_later(home: Home) -> None:
+    place = home.pulled()
+    home.catalogue.add(llama("tiny", place))
+    assert home.catalogue.remove("tiny") == Removed("tiny", (place,), len(TINY), is_ours=True)
+    assert place.exists()
+    assert home.catalogue.remove("tiny", with_file=True).files == (place,)
+    assert not place.exists()
+    with pytest.raises(BadInput, match="is not in the catalogue"):
+        home.catalogue.remove("tiny", with_file=True)
+
+
+def test_a_lock_whose_file_goes_with_its_holder_still_holds_one_alone(home: Home) -> None:
+    inside: list[int] = []
+
+    def take(number: int) -> int:
+        most = 0
+        for _ in range(150):
+            with home.catalogue.locked("pull-x"):
+                inside.append(number)
+                most = max(most, len(inside))
+                os.sched_yield()
+                inside.remove(number)
+        return most
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(take, range(8))) == {1}
+    assert [path.name for path in (home.at / "home").iterdir()] == ["models"]
 
 
 def test_removing_deletes_a_downloaded_file_when_asked_and_never_what_a_link_leads_to(home: Home) -> None:
@@ -216,7 +284,7 @@ def test_removing_deletes_a_downloaded_file_when_asked_and_never_what_a_link_lea
     place.parent.mkdir(parents=True)
     place.symlink_to(elsewhere)
     home.catalogue.add(llama("tiny", place))
-    assert home.catalogue.remove("tiny", with_file=True).file == str(place)
+    assert home.catalogue.remove("tiny", with_file=True).files == (place,)
     assert not place.is_symlink() and elsewhere.exists()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.cli.fleet_view import size
 from tests.fleet.command import Ended, penstock
 from tests.fleet.gguf_files import write_model
 from tests.fleet.model_server import Shelf, Turn, serving
@@ -21,6 +22,10 @@ replies:
 lod: {steps: 2}
 """
 NOBODY = "http://127.0.0.1:1"
+
+
+def home_of(home: Path) -> Path:
+    return home / ".local/share/penstock/fleet"
 
 
 def models(home: Path, *words: str) -> Ended:
@@ -131,6 +136,29 @@ def test_a_model_is_pulled_and_what_is_refused_is_told_by_its_exit_code(tmp_path
         missing = models(tmp_path, "pull", "other", shelf.url)
     assert missing.exit_code == 6
     assert "NOT_FOUND" in missing.err
+    assert [*home_of(tmp_path).glob(".pull-*")] == []
+
+
+def test_removing_says_what_is_kept_and_what_is_deleted(tmp_path: Path) -> None:
+    data = write_model(tmp_path / "served.gguf").read_bytes()
+    pulled = home_of(tmp_path) / "models" / "tiny.gguf"
+    with serving(Shelf(data)) as shelf:
+        done(tmp_path, "pull", "tiny", shelf.url)
+    kept = models(tmp_path, "remove", "tiny").err.splitlines()
+    assert kept == [
+        "removed tiny",
+        f"kept {pulled} ({size(len(data))})",
+        "to delete it too: penstock models remove tiny --with-file",
+    ]
+    deleted = models(tmp_path, "remove", "tiny", "--with-file").err.splitlines()
+    assert deleted == ["removed tiny", f"deleted {pulled} ({size(len(data))})"]
+    assert not pulled.exists()
+    done(tmp_path, "add", "mine", "--path", "served.gguf")
+    refused = models(tmp_path, "remove", "mine", "--with-file")
+    assert refused.exit_code == 2
+    assert "a file of yours" in refused.err and "fix: " in refused.err
+    assert models(tmp_path, "remove", "mine").err.splitlines()[1] == f"kept {tmp_path}/served.gguf ({size(len(data))})"
+    assert (tmp_path / "served.gguf").exists()
 
 
 def test_what_is_loaded_is_asked_of_a_queen_where_one_answers(tmp_path: Path) -> None:

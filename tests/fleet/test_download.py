@@ -71,7 +71,8 @@ class Pull:
         return caught.value
 
     def is_clean(self) -> bool:
-        return [path.name for path in self.target.parent.iterdir()] == ["tiny.gguf"]
+        no_lock = not [*self.home.glob(".pull-*")]
+        return no_lock and [path.name for path in self.target.parent.iterdir()] == ["tiny.gguf"]
 
 
 @pytest.fixture

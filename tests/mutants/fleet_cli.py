@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.defect import Planted
 
 AGENT = "tests/fleet/test_cli_agent.py::"
+CATALOGUE = "tests/fleet/test_catalogue.py::"
 CHOICES = "tests/fleet/test_cli_choices.py::"
 FLEET = "tests/fleet/test_cli_fleet.py::"
 IMPORTED = "test_a_parent_that_ends_while_its_program_is_still_being_imported_takes_it_along"
@@ -145,14 +146,6 @@ PLANTED = (
         (f"{SETTINGS}test_a_model_is_of_the_fleet_or_of_an_endpoint_and_what_is_for_the_other_is_refused",),
     ),
     Planted(
-        "fleet-rotated-log",
-        "a log that is followed ends with its rotation",
-        "cli/log_tail.py",
-        "(there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev)",
-        "False",
-        (f"{VIEW}test_the_end_of_a_log_and_what_comes_then_over_its_rotation",),
-    ),
-    Planted(
         "fleet-few-descriptors",
         "a queen has as many descriptors as a shell",
         "fleet/processes.py",
@@ -207,5 +200,45 @@ PLANTED = (
         "from penstock.fleet import first_parent as first_parent",
         "",
         (f"{FLEET}{IMPORTED}",),
+    ),
+    Planted(
+        "fleet-kept-unsaid",
+        "a file that was pulled is kept without a word",
+        "cli/models_command.py",
+        "    if not removed.files:\n",
+        "    if not removed.are_deleted:\n",
+        (f"{MODELS}test_removing_says_what_is_kept_and_what_is_deleted",),
+    ),
+    Planted(
+        "fleet-file-of-others",
+        "a file that was never pulled is deleted with its model",
+        "fleet/catalogue/removing.py",
+        "if not is_in(path, folder):",
+        "if False:",
+        (f"{CATALOGUE}test_a_file_that_was_not_pulled_is_never_deleted",),
+    ),
+    Planted(
+        "fleet-file-of-two",
+        "a file is deleted that another model has too",
+        "fleet/catalogue/removing.py",
+        "elif (other := taken.get(_real(path))) is not None:",
+        "elif (other := taken.get(name)) is not None:",
+        (f"{CATALOGUE}test_a_file_of_two_models_is_not_deleted_with_one_of_them",),
+    ),
+    Planted(
+        "fleet-lock-left",
+        "a pull leaves its lock behind",
+        "fleet/catalogue/catalogue.py",
+        "            if what != FILE:\n",
+        "            if False:\n",
+        ("tests/fleet/test_download.py::test_a_model_is_downloaded_and_added",),
+    ),
+    Planted(
+        "fleet-lock-of-nobody",
+        "a lock is taken whose file has no name any more",
+        "fleet/catalogue/catalogue.py",
+        "if _is_at(descriptor, place):",
+        "if True:",
+        (f"{CATALOGUE}test_a_lock_whose_file_goes_with_its_holder_still_holds_one_alone",),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,7 @@ from penstock.cli.fleet_options import home_option, queen_options
 
 if TYPE_CHECKING:
     from penstock.fleet.catalogue.catalogue import Catalogue
+    from penstock.fleet.catalogue.removing import Removed
     from penstock.fleet.orders import Model
     from penstock.fleet.schema import ModelInfo
 
@@ -177,12 +178,18 @@ def pull(name: str, url: str, sha256: str, key_env: str, slots: int, context: in
 
 @models.command()
 @click.argument("name")
-@click.option("--with-file", is_flag=True, help="Delete the file too, if it was pulled.")
+@click.option("--with-file", is_flag=True, help="Delete what was pulled too. A file of yours is never deleted.")
 @home_option
 def remove(name: str, with_file: bool, home: str | None) -> int:
-    """Forget the model NAME. Workers that have it loaded are not ended."""
+    """Forget the model NAME, and say what is kept of it. Workers that have it loaded are not ended.
+
+    What was pulled lies in the home until --with-file deletes it, with what an unfinished pull left; that also works
+    later, when NAME is forgotten already.
+    """
     removed = _catalogue(home).remove(name, with_file=with_file)
-    click.echo(f"removed {name}" + (f" and {removed.file}" if removed.file else ""), err=True)
+    click.echo(f"removed {name}", err=True)
+    for line in _told_of(removed):
+        click.echo(line, err=True)
     return 0
 
 
@@ -218,6 +225,19 @@ def _found(catalogue: Catalogue, name: str) -> Model:
         fix = "see `penstock models list`"
         raise BadInput([Problem(file="models.json", line=0, field="", message="no model is called so", fix=fix)])
     return model
+
+
+def _told_of(removed: Removed) -> Iterator[str]:
+    """What became of its files."""
+    from penstock.cli.fleet_view import size
+    from penstock.evidence.words import plain
+
+    if not removed.files:
+        return
+    verb, name = "deleted" if removed.are_deleted else "kept", removed.name
+    yield f"{verb} {', '.join(plain(str(path)) for path in removed.files)} ({size(removed.bytes)})"
+    if removed.is_ours and not removed.are_deleted:
+        yield f"to delete it too: penstock models remove {name} --with-file"
 
 
 def _backend_of(path: Path | None, url: str, argv: tuple[str, ...]) -> BackendName:

@@ -31,6 +31,7 @@ from penstock.fleet.catalogue.files import (
 )
 from penstock.fleet.catalogue.gguf import Metadata
 from penstock.fleet.catalogue.model_rules import place_of, problems_of, shown
+from penstock.fleet.catalogue.removing import Removed, belongings, bytes_in, delete, is_in, why_kept
 from penstock.fleet.orders import Model
 from penstock.model_script import load_worker_script
 from penstock.ports import BadInput, Problem
@@ -52,14 +53,6 @@ class Listed(Frozen):
 
 class _Marked(msgspec.Struct):
     version: int
-
-
-@dataclass(frozen=True)
-class Removed:
-    """`file`: what was deleted with it, empty for nothing."""
-
-    model: Model
-    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,14 +122,23 @@ class Catalogue:
         return self.add_all([replace(like, name=model_name(f), path=str(f), sha256="") for f in files], progress)
 
     def remove(self, name: str, *, with_file: bool = False) -> Removed:
-        """Forget a model. Its file is deleted only where it was downloaded, and asked for. Raises `BadInput`."""
-        with self.locked():
+        """Forget a model. `with_file`: delete what was pulled of it too, also where it was forgotten before. Raises
+        `BadInput`: nothing is removed.
+        """
+        pulled = self.file_of(name)
+        with self.locked(f"pull-{pulled.name}") if with_file else contextlib.nullcontext(), self.locked():
             listed = self._read_or_set_aside().models
             model = next((each for each in listed if each.name == name), None)
-            if model is None:
+            files = belongings(model, pulled)
+            if model is None and not (with_file and files):
                 raise BadInput([_unknown(name, listed)])
+            if with_file and (problems := [*why_kept(name, files, listed, self.folder)]):
+                raise BadInput(problems)
+            removed = Removed(name, tuple(files), bytes_in(files), all(is_in(f, self.folder) for f in files), with_file)
             self._write(tuple(each for each in listed if each.name != name))
-            return Removed(model, self._delete(model) if with_file else "")
+            if with_file:
+                self._delete(files)
+            return removed
 
     def check(self, name: str = "", progress: Progress | None = None) -> tuple[Checked, ...]:
         """Whether each file is what was added, byte for byte; of one model, or of all. Raises `BadInput`."""
@@ -152,18 +154,40 @@ class Catalogue:
 
     @contextlib.contextmanager
     def locked(self, what: str = FILE) -> Iterator[None]:
-        """Nobody else holds the lock of that name meanwhile. Raises `BadInput` where the home cannot be written."""
+        """Nobody else holds the lock of that name meanwhile. Raises `BadInput` where the home cannot be written.
+
+        The file of a lock goes when its holder has done, but for that of the catalogue. Whoever waited for it has
+        locked a file that has no name any more, and begins anew.
+        """
+        place = self.home / f".{what}.lock"
+        descriptor = self._lock(place, what)
+        try:
+            yield
+        finally:
+            if what != FILE:
+                place.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _lock(self, place: Path, what: str) -> int:
+        """A descriptor that holds the lock, of the file that has the name."""
+        while True:
+            descriptor = self._open(place)
+            try:
+                self._wait_for(descriptor, what)
+                if _is_at(descriptor, place):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _open(self, place: Path) -> int:
         try:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(self.home / f".{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise BadInput([self._home_problem(f"cannot be written: {error.strerror}")]) from None
-        try:
-            self._wait_for(descriptor, what)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _wait_for(self, descriptor: int, what: str) -> None:
         try:
@@ -215,16 +239,24 @@ class Catalogue:
         except OSError as error:
             raise BadInput([self._home_problem(f"cannot be written: {error.strerror}")]) from None
 
-    def _delete(self, model: Model) -> str:
-        path = self.file_of(model.name)
-        if model.path != str(path):
-            return ""
-        path.unlink(missing_ok=True)
-        return str(path)
+    def _delete(self, files: list[Path]) -> None:
+        try:
+            delete(files)
+        except OSError as error:
+            message = f"cannot be deleted: {error.strerror}"
+            raise BadInput([self._home_problem(message, str(error.filename))]) from None
 
     def _home_problem(self, message: str, file: str = "") -> Problem:
         fix = "let the user who runs this read and write it, or choose another with --home"
         return Problem(file=file or str(self.home), line=0, field="", message=message, fix=fix)
+
+
+def _is_at(descriptor: int, place: Path) -> bool:
+    """Whether the open file is the one that has that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(place))
+    except FileNotFoundError:
+        return False
 
 
 def _problem(model: Model, field: str, message: str, fix: str) -> Problem:
