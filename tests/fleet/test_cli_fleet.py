@@ -31,6 +31,7 @@ from tests.fleet.played_queen import failing, played_queen, telling
 
 TELLS = "repeat: true\nreplies: [{text: Nothing was left behind.}]\n"
 ANY = ("--port", "0", "--ports", "any")
+LOGS = Path(".local", "share", "penstock", "fleet", "logs")
 
 
 @dataclass(frozen=True)
@@ -257,16 +258,42 @@ def test_the_log_of_a_worker_is_read_and_followed(fleet: Fleet) -> None:
     worker = fleet.spawned()
     assert worker in fleet.done("workers", "logs", worker)
     assert len(fleet.done("workers", "logs", worker, "-n", "1").splitlines()) <= 1
-    with running(fleet.home, "workers", "logs", worker, "--follow") as following:
+    with running(fleet.home, "workers", "logs", worker, "--follow", PENSTOCK_QUEEN=fleet.queen.url) as following:
         assert following.stdout is not None
         assert worker in following.stdout.readline()
         fleet.done("workers", "end", worker)
-        assert any('"ended"' in line for line in following.stdout)
+        assert '"ended"' in list(following.stdout)[-1]
+        assert following.wait(20) == 0
+    assert '"ended"' in fleet.done("workers", "logs", worker)
+    gone = fleet("workers", "logs", "w-nowhere")
+    assert (gone.exit_code, gone.out) == (6, "")
+    assert "UNKNOWN_WORKER" in gone.err
+
+
+def test_following_ends_with_ctrl_c(fleet: Fleet) -> None:
+    worker = fleet.spawned()
+    with running(fleet.home, "workers", "logs", worker, "--follow", PENSTOCK_QUEEN=fleet.queen.url) as following:
+        assert following.stdout is not None
+        assert worker in following.stdout.readline()
         following.send_signal(signal.SIGINT)
         assert following.wait(20) == 130
-    gone = fleet("workers", "logs", "w-nowhere")
-    assert gone.exit_code == 6
-    assert "--home" in gone.err
+    fleet.done("workers", "end", worker)
+
+
+def test_the_log_of_a_worker_is_read_on_another_machine(fleet: Fleet, tmp_path: Path) -> None:
+    worker = fleet.spawned()
+    read = penstock(tmp_path, "workers", "logs", worker, PENSTOCK_QUEEN=fleet.queen.url)
+    assert (read.exit_code, read.err) == (0, "")
+    assert worker in read.out
+    assert list(tmp_path.iterdir()) == []
+    assert penstock(tmp_path, "workers", "logs", worker, "--queen", "http://127.0.0.1:1").exit_code == 7
+    fleet.done("workers", "end", worker)
+
+
+@pytest.mark.parametrize("ending", [b"\n", b""])
+def test_nothing_that_a_terminal_would_obey_is_printed_of_a_log(ending: bytes, fleet: Fleet) -> None:
+    (fleet.home / LOGS / "worker-w-rude.log").write_bytes(b"one\x1b[2J\r\n\xff\x07two" + ending)
+    assert fleet.done("workers", "logs", "w-rude") == "one\n\ufffdtwo\n"
 
 
 def test_watching_without_a_terminal_tells_what_changes(fleet: Fleet) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace as replaced
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ from rich.console import Console
 from penstock.cli.fleet_view import FleetPicture, changes, drawn
 from penstock.cli.fleet_watch import Speeds
 from penstock.cli.infer_screen import words_of
-from penstock.cli.log_tail import tail
 from penstock.core.fleet.parties import Device
 from penstock.fleet.schema import HiveInfo, Progress, WorkerInfo
 
@@ -165,23 +162,3 @@ def test_how_fast_a_worker_is_comes_from_how_much_it_made() -> None:
 )
 def test_progress_in_words(progress: Progress, words: str) -> None:
     assert words_of(progress) == words
-
-
-# --- logs -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_end_of_a_log_and_what_comes_then_over_its_rotation(tmp_path: Path) -> None:
-    log = tmp_path / "worker.log"
-    log.write_text("one\ntwo\nthree\x1b[2J\n")
-    assert list(tail(log, 2, follow=False)) == ["two", "three"]
-    following = tail(log, 1, follow=True)
-    assert next(following) == "three"
-    with log.open("a") as file:
-        file.write("four\nfi")
-        file.flush()
-        assert next(following) == "four"
-        file.write("ve\n")
-    assert next(following) == "five"
-    log.rename(tmp_path / "worker.log.1")
-    log.write_text("six\nseven\n")
-    assert list(islice(following, 2)) == ["six", "seven"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from penstock.cli.fleet_options import home_option, queen_options
+from penstock.cli.fleet_options import queen_options
 
 if TYPE_CHECKING:
     from penstock.fleet.schema import WorkerInfo
@@ -115,28 +114,28 @@ def spawn(obj: tuple[str | None, str | None], model: str, wait: bool, queen: str
 
 @workers.command()
 @click.argument("worker")
-@click.option("--follow", "-f", is_flag=True, help="Go on as it is written, until Ctrl-C.")
-@click.option("--lines", "-n", type=click.IntRange(0, 1_000_000), default=100, show_default=True)
-@home_option
-def logs(worker: str, follow: bool, lines: int, home: str | None) -> int:
-    """What WORKER printed. On the machine of its hive, also when it has ended."""
-    import os
-
-    from penstock.cli.log_tail import tail
+@click.option("--follow", "-f", is_flag=True, help="Go on as it is written, until it has ended, or Ctrl-C.")
+@click.option("--lines", "-n", type=click.IntRange(0, 10_000), default=100, show_default=True)
+@queen_options
+@click.pass_obj
+def logs(
+    obj: tuple[str | None, str | None],
+    worker: str,
+    follow: bool,
+    lines: int,
+    queen: str | None,
+    token_file: str | None,
+) -> int:
+    """What WORKER printed, on whichever machine; also when it has ended. Exit 6 where no log of it is left."""
+    from penstock.cli.fleet_calls import asked
+    from penstock.cli.log_screen import show_log
     from penstock.core.fleet.names import is_worker
-    from penstock.fleet.choices import choose
+    from penstock.fleet.schema import LogQuery
 
     if not is_worker(worker):
         raise click.BadParameter("letters, digits, _ and - make a worker's id", param_hint="WORKER")
-    place = Path(choose(os.environ, home=home).home) / "logs"
-    path = place / f"worker-{worker}.log"
-    if not path.is_file():
-        from penstock.cli.main import Failing
-
-        fix = "look on the machine of its hive (`penstock workers list`), or name that hive's --home"
-        raise Failing(f"no log of {worker} lies in {place}", 6, fix)
-    for line in tail(path, lines, follow=follow):
-        click.echo(line)
+    wanted = LogQuery(lines=lines, follow=follow)
+    asked(queen or obj[0], token_file or obj[1], lambda client: show_log(client.log(worker, wanted)))
     return 0
 
 

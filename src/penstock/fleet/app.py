@@ -27,7 +27,7 @@ from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.openapi import document
 from penstock.fleet.pages import is_foreign
-from penstock.fleet.routes import Call, Endpoint, Json, as_app, body_of
+from penstock.fleet.routes import Call, Endpoint, Json, as_app, body_of, query_of
 
 OPEN_PATHS = ("/openapi.json",)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,7 +104,8 @@ class App:
         headers = Headers(scope=scope)
         self._let_in(endpoint, headers)
         raw = await _read(headers, receive, self._body_s_max) if endpoint.method == "POST" else b""
-        call = Call(body_of(endpoint, raw), raw, path, headers, answering.request_id)
+        query = query_of(endpoint, scope.get("query_string", b""))
+        call = Call(body_of(endpoint, raw), raw, path, headers, answering.request_id, query)
         answer = await endpoint.handler(call)
         await as_app(answer, endpoint)(scope, receive, answering.send)
 

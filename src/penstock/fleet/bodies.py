@@ -1,9 +1,10 @@
-"""Reads the body of a request: every field that is wrong at once, by name, and never what it held."""
+"""Reads body and query of a request: every field that is wrong at once, by name, and never what it held."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -12,6 +13,9 @@ from penstock.fleet.schema import FieldProblem
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
+WORDS = {"true": True, "false": False}
+NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
+QUERY_FIELDS_MAX = 16
 AT_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 DEPTH_FIX = "is not valid JSON"
 
@@ -25,6 +29,22 @@ def read_body(data: bytes, kind: type[Body]) -> Body:
             raise _invalid(_problems(data or b"{}", kind)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise FleetError("INVALID_JSON", "the body is not a JSON document") from None
+
+
+def read_query(raw: bytes, kind: type[Body]) -> Body:
+    """The query, each field once, numbers and `true` and `false` as such. Raises `FleetError`: INVALID_REQUEST."""
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX, errors="strict")
+    except ValueError:
+        raise _invalid([FieldProblem(field="(query)", message="cannot be read")]) from None
+    told = {name: _literal(value) for name, value in pairs}
+    twice = [FieldProblem(field="(query)", message="says a field twice")] * (len(told) < len(pairs))
+    refuse(twice + _problems_of(told, kind))
+    return msgspec.convert(told, kind)
+
+
+def _literal(written: str) -> int | bool | str:
+    return WORDS[written] if written in WORDS else int(written) if NUMBER.fullmatch(written) else written
 
 
 def refuse(problems: list[FieldProblem]) -> None:
@@ -43,6 +63,10 @@ def _problems(data: bytes, kind: type[msgspec.Struct]) -> list[FieldProblem]:
     told = msgspec.json.decode(data)
     if not isinstance(told, dict):
         return [FieldProblem(field="(body)", message="is not an object")]
+    return _problems_of(told, kind) or [FieldProblem(field="(body)", message="is not valid")]
+
+
+def _problems_of(told: dict[str, Any], kind: type[msgspec.Struct]) -> list[FieldProblem]:
     fields = msgspec.structs.fields(kind)
     names = {field.encode_name for field in fields}
     problems = []
@@ -55,7 +79,7 @@ def _problems(data: bytes, kind: type[msgspec.Struct]) -> list[FieldProblem]:
         problems += [FieldProblem(field="(unknown)", message="there is a field that is not known")] * any(
             name not in names for name in told
         )
-    return problems or [FieldProblem(field="(body)", message="is not valid")]
+    return problems
 
 
 def _wrong(value: Any, kind: Any, name: str) -> list[FieldProblem]:

@@ -14,6 +14,7 @@ from penstock.fleet.schema import (
     Health,
     HiveList,
     InferenceRequest,
+    LogQuery,
     ModelList,
     Spawned,
     SpawnRequest,
@@ -69,6 +70,21 @@ class QueenClient:
     async def end(self, worker_id: str) -> None:
         """Drain a worker, and end it."""
         await self._caller.delete(f"/v1/workers/{_part(worker_id)}")
+
+    async def log(self, worker_id: str, asked: LogQuery) -> AsyncIterator[bytes]:
+        """What a worker printed, as it is. Raises `Broken` besides."""
+        told = f"lines={asked.lines}&follow={'true' if asked.follow else 'false'}"
+        silence_s_max = None if asked.follow else SILENCE_S_MAX
+        has_begun = False
+        try:
+            async with self._caller.listen(f"/v1/workers/{_part(worker_id)}/logs?{told}", silence_s_max) as response:
+                has_begun = True
+                async for data in response.aiter_raw():
+                    yield data
+        except Unreachable as error:
+            if has_begun:
+                raise Broken(f"the log broke off: {error}") from None
+            raise
 
     async def remove_hive(self, name: str) -> None:
         """Forget a hive."""

@@ -6,7 +6,7 @@ each event, with its fields `event` and `data`; so that is what it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -46,11 +46,8 @@ def document(title: str, endpoints: Sequence[Endpoint], *, needs_token: bool) ->
 
 def _operation(endpoint: Endpoint, refs: dict[Any, Any], needs_token: bool) -> dict[str, Any]:
     told: dict[str, Any] = {"summary": endpoint.summary, "responses": _responses(endpoint, refs, needs_token)}
-    if endpoint.parameters:
-        told["parameters"] = [
-            {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
-            for name, text in endpoint.parameters.items()
-        ]
+    if parameters := [*_in_path(endpoint), *_in_query(endpoint)]:
+        told["parameters"] = parameters
     if endpoint.body is not None:
         is_needed = any(field.required for field in msgspec.structs.fields(endpoint.body))
         told["requestBody"] = {"content": {"application/json": {"schema": refs[endpoint.body]}}, "required": is_needed}
@@ -59,8 +56,20 @@ def _operation(endpoint: Endpoint, refs: dict[Any, Any], needs_token: bool) -> d
     return told
 
 
+def _in_path(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+    for name, text in endpoint.parameters.items():
+        yield {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": "string"}}
+
+
+def _in_query(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+    for field in msgspec.structs.fields(endpoint.query) if endpoint.query else ():
+        schema = msgspec.json.schema(field.type) | {"default": field.default}
+        yield {"name": field.encode_name, "in": "query", "required": field.required, "schema": schema}
+
+
 def _responses(endpoint: Endpoint, refs: dict[Any, Any], needs_token: bool) -> dict[str, Any]:
     codes = [*endpoint.errors, *EVERYWHERE, *(WITH_BODY if endpoint.body else ())]
+    codes += ["INVALID_REQUEST"] if endpoint.query else []
     if needs_token and not endpoint.is_open:
         codes.append("INVALID_TOKEN")
     if not needs_token:

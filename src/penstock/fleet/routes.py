@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from penstock.fleet.bodies import read_body
+from penstock.fleet.bodies import read_body, read_query
 from penstock.fleet.schema import Wire
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -21,13 +21,14 @@ Method = Literal["GET", "POST", "DELETE"]
 
 @dataclass(frozen=True)
 class Call:
-    """A request, its body read and checked. `path`: what stood in the places of the path."""
+    """A request, its body and its query read and checked. `path`: what stood in the places of the path."""
 
     body: Any
     raw: bytes
     path: Mapping[str, str]
     headers: Mapping[str, str]
     request_id: str
+    query: Any = None
 
 
 Answer = Wire | bytes | ASGIApp | None
@@ -43,6 +44,7 @@ class Endpoint:
     summary: str
     handler: Handler
     body: type[msgspec.Struct] | None = None
+    query: type[msgspec.Struct] | None = None
     answer: type[msgspec.Struct] | None = None
     status: int = 200
     content_type: str = "application/json"
@@ -92,3 +94,8 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
 def body_of(endpoint: Endpoint, raw: bytes) -> Any:
     """The body, checked. Raises `FleetError`."""
     return read_body(raw, endpoint.body) if endpoint.body is not None else None
+
+
+def query_of(endpoint: Endpoint, raw: bytes) -> Any:
+    """What stands after the `?`, checked; what is not read is not looked at. Raises `FleetError`."""
+    return read_query(raw, endpoint.query) if endpoint.query is not None else None

@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from penstock import __version__
 from penstock.fleet.hive.hive import Hive
+from penstock.fleet.hive.log_reading import LogAnswer, Logs
 from penstock.fleet.routes import Call, Endpoint
 from penstock.fleet.schema import (
     Acknowledged,
     Drained,
     Health,
     HiveReport,
+    LogQuery,
     OfferList,
     ReadyCallback,
     Spawned,
@@ -42,6 +44,7 @@ class Answers:
 
     def __init__(self, hive: Hive, report: Callable[[], HiveReport], drain: Callable[[], None]) -> None:
         self._hive, self._report, self._drain = hive, report, drain
+        self.logs = Logs(hive.roster, hive.log_of)
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""
@@ -50,6 +53,16 @@ class Answers:
             Endpoint("GET", "/v1/report", "All that the queen is told.", self._told, answer=HiveReport),
             Endpoint("GET", "/v1/models", "What can be loaded here.", self._models, answer=OfferList),
             Endpoint("GET", "/v1/workers/list", "Its workers.", self._list, answer=WorkerList),
+            Endpoint(
+                "GET",
+                "/v1/workers/{id}/logs",
+                "What a worker printed, also when it has ended.",
+                self._logs,
+                query=LogQuery,
+                content_type="text/plain; charset=utf-8",
+                errors=("UNKNOWN_WORKER", "NOT_OURS", "GONE"),
+                parameters=WORKER_ID,
+            ),
             Endpoint(
                 "POST",
                 "/v1/workers/spawn",
@@ -92,6 +105,9 @@ class Answers:
 
     async def _list(self, call: Call) -> WorkerList:
         return WorkerList(workers=self._hive.infos())
+
+    async def _logs(self, call: Call) -> LogAnswer:
+        return self.logs.answer(call.path["id"], call.query)
 
     async def _spawn(self, call: Call) -> Spawned:
         return await self._hive.spawn(call.body)

@@ -96,8 +96,8 @@ class _Program:
         measures = Measures("hive")
         self._reporter = Reporter(options.queen, options.token, self._log, self._report, self._note_overtaken)
         self._hive = Hive(options, url_of(listening), self._log, measures, self._reporter.changed)
-        answers = Answers(self._hive, self._reporter.now, self._end)
-        app = App("Penstock hive", answers.endpoints(), self._log, measures, options.token)
+        self._answers = Answers(self._hive, self._reporter.now, self._end)
+        app = App("Penstock hive", self._answers.endpoints(), self._log, measures, options.token)
         self._app = _Counted(app)
         self._server = Server(self._app, self._ready, self._drain)
         self._tasks: list[asyncio.Task[None]] = []
@@ -198,6 +198,7 @@ class _Program:
         hold_signals()
         for accepting in self._server.servers:
             accepting.close()
+        self._answers.logs.cut()
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S_MAX / 3):
                 while self._app.active:

@@ -67,6 +67,11 @@ class Worker:
         """Whether it cannot serve yet."""
         return self.state in ("starting", "loading")
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return not self.is_live and (self.child is None or self.child.ended.done())
+
     def info(self, hive: str) -> WorkerInfo:
         """What is told of it."""
         return WorkerInfo(
@@ -155,7 +160,7 @@ class Roster:
 
     def forget(self) -> None:
         """Drop who ended long ago, or is one of too many."""
-        ended = sorted((w for w in self._workers.values() if _is_over(w)), key=lambda w: w.ended_ms)
+        ended = sorted((w for w in self._workers.values() if w.is_over), key=lambda w: w.ended_ms)
         since = now_ms() - ENDED_KEPT_MS
         surplus = max(0, len(ended) - ENDED_KEPT_MAX)
         for number, worker in enumerate(ended):
@@ -165,7 +170,3 @@ class Roster:
 
 def _failed_since(worker: Worker, since_ms: int) -> bool:
     return worker.state == "failed" and worker.ended_ms > since_ms
-
-
-def _is_over(worker: Worker) -> bool:
-    return not worker.is_live and (worker.child is None or worker.child.ended.done())

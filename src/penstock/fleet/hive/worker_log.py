@@ -27,6 +27,13 @@ class WorkerLog:
         self._part = bytearray()
         self._file = -1
         self._size = 0
+        self.wrote = asyncio.Event()
+        """Set, and made anew, whenever more was written."""
+
+    def parts(self) -> list[Path]:
+        """Where its files lie, those that are there, the newest first."""
+        older = (self.path.with_suffix(f".log.{number}") for number in range(1, self._policy.log_files_max))
+        return [self.path, *older]
 
     def write(self, data: bytes) -> None:
         """Keep it. A disk that takes nothing costs the log, not the worker."""
@@ -37,6 +44,8 @@ class WorkerLog:
                 sys.stderr.buffer.flush()
         with suppress(OSError):
             self._store(data)
+        wrote, self.wrote = self.wrote, asyncio.Event()
+        wrote.set()
 
     def lines(self) -> list[str]:
         """The last lines, one that has not ended yet included."""

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable
 
 from penstock import __version__
-from penstock.core.fleet.names import is_model, is_request
+from penstock.core.fleet.names import is_model, is_request, is_worker
 from penstock.core.fleet.routing import Routing
 from penstock.fleet.bodies import refuse
 from penstock.fleet.errors import FleetError
 from penstock.fleet.queen.dialects import Dialect, OpenAi, Ours
 from penstock.fleet.queen.exchange import Exchange, Floor, Wanted
 from penstock.fleet.queen.hives import Hives
+from penstock.fleet.queen.log_passing import LogPassage
 from penstock.fleet.routes import Call, Endpoint
 from penstock.fleet.schema import (
     ChatRequest,
@@ -23,6 +24,7 @@ from penstock.fleet.schema import (
     HiveList,
     HiveReport,
     InferenceRequest,
+    LogQuery,
     ModelInfo,
     ModelList,
     Registered,
@@ -120,6 +122,13 @@ class Answers:
                 *("GET", "/v1/workers/{id}", "One worker.", self._worker),
                 answer=WorkerInfo,
                 errors=("UNKNOWN_WORKER",),
+                parameters=worker,
+            ),
+            Endpoint(
+                *("GET", "/v1/workers/{id}/logs", "What a worker printed, also when it has ended.", self._logs),
+                query=LogQuery,
+                content_type="text/plain; charset=utf-8",
+                errors=("UNKNOWN_WORKER", "NOT_OURS", "GONE", "HIVE_UNREACHABLE"),
                 parameters=worker,
             ),
             Endpoint(
@@ -240,6 +249,13 @@ class Answers:
         model = self._named(asked.model)
         wanted = SpawnRequest(model=model, backend=asked.backend, port=asked.port, wait=asked.wait)
         return await self._hives.spawn_asked(wanted)
+
+    async def _logs(self, call: Call) -> LogPassage:
+        worker = call.path["id"]
+        if not is_worker(worker):
+            raise FleetError("UNKNOWN_WORKER", "this is no id of a worker")
+        places = self._hives.log_places(worker)
+        return LogPassage(self._floor.upstreams, places, worker, call.query, self._hives.is_heard)
 
     async def _end(self, call: Call) -> None:
         await self._hives.end(call.path["id"])

@@ -245,6 +245,15 @@ class Hives:
                 return worker
         raise FleetError("UNKNOWN_WORKER", "no hive has a worker with this id")
 
+    def log_places(self, worker_id: str) -> list[tuple[str, str]]:
+        """Names and addresses of the hives that may have its log: its own; where it is not listed any more, all."""
+        names = [worker.hive for worker in self.workers() if worker.worker_id == worker_id]
+        return [(name, self._url(name)) for name in names or sorted(self.dispatcher.routing.hives)]
+
+    def is_heard(self, name: str) -> bool:
+        """Whether a hive said something lately."""
+        return name in self.dispatcher.routing.hives
+
     def remove(self, name: str) -> None:
         """Forget a hive; it ends itself when it hears of that. Raises `FleetError`."""
         known = self._known.get(name)
