@@ -82,7 +82,7 @@ PLANTED = (
     Planted(
         "fleet-worker-stolen",
         "a hive that lists the worker of another has it",
-        "core/fleet/routing.py",
+        "core/fleet/ledger.py",
         "return known is None or known.hive == hive",
         "return True",
         (f"{ATTACKS}test_a_hive_cannot_take_the_worker_of_another",),

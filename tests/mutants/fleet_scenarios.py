@@ -13,17 +13,33 @@ COMMANDS = f"{PLACE}commands.py::test_"
 PLANTED = (
     # --- queen
     Planted(
+        "scenario-own-writes",
+        "who had a worker spawned is shown an older list",
+        "fleet/queen/hives.py",
+        "if report is not None and known is not None and (",
+        "if report is None and known is not None and (",
+        (f"{PLACE}models.py::test_what_can_be_asked_for_is_listed_loaded_or_cold",),
+    ),
+    Planted(
+        "scenario-no-template",
+        "a hive that is to keep no template keeps one",
+        "wire/fleet.py",
+        "has_template=not flags.no_template",
+        "has_template=True",
+        (f"{STARTING}without_a_template_workers_are_started_cold",),
+    ),
+    Planted(
         "scenario-queue-bound",
         "a queue has no bound",
-        "core/fleet/routing.py",
-        "if waiting >= self.policy.queue_per_model_max and not",
+        "core/fleet/refusals.py",
+        "if waiting >= ledger.policy.queue_per_model_max and not",
         "if False and not",
         (f"{QUEUES}what_is_accepted_and_what_is_refused_is_all_that_was_sent",),
     ),
     Planted(
         "scenario-retry-after",
         "the time to come again is always a second",
-        "core/fleet/routing.py",
+        "core/fleet/ledger.py",
         "return max(1, min(self.policy.retry_after_s_max, math.ceil(ahead * mean_ms / max(1, slots) / 1_000)))",
         "return 1",
         (f"{QUEUES}the_time_to_come_again_grows_with_those_who_wait_and_the_time_they_take",),

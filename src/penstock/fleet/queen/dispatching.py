@@ -12,9 +12,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from penstock.core.fleet.ledger import Phase
 from penstock.core.fleet.parties import Assign, Evict, Refuse, Spawn
 from penstock.core.fleet.policy import WorkerPolicy
-from penstock.core.fleet.routing import Phase, Routing
+from penstock.core.fleet.routing import Routing
 from penstock.fleet.errors import FleetError
 from penstock.fleet.logs import Log
 from penstock.fleet.schema import Progress

@@ -1,0 +1,128 @@
+"""Who is refused, with which code and in which words: where a request comes, and where it could only wait in vain."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from penstock.core.fleet.ledger import Ledger
+from penstock.core.fleet.making_way import gives_way, impatient
+from penstock.core.fleet.parties import Asked, Hive, Refuse
+from penstock.core.fleet.room import hold_ms
+
+
+def at_the_door(ledger: Ledger, request: str, model: str, now_ms: int) -> Refuse | None:
+    """A request that comes and may not even wait."""
+    if ledger.is_draining:
+        return Refuse(request=request, code="DRAINING", message="the queen is draining", retry_after_s=5)
+    if not _is_offered(ledger, model) and not ledger.is_loaded(model):
+        return unknown(ledger, request, model)
+    waiting = ledger.queues.length(model)
+    if waiting >= ledger.policy.queue_per_model_max and not _has_slot(ledger, model, waiting, now_ms):
+        told = f"{waiting} requests wait for this model already"
+        return Refuse(request=request, code="QUEUE_FULL", message=told, retry_after_s=ledger.retry_after_s(model))
+    return None
+
+
+def in_vain(ledger: Ledger, asked: Asked, offering: list[Hive], able: list[Hive], now_ms: int) -> Refuse | None:
+    """Who could only wait in vain: nothing serves the model for it, and nothing will soon."""
+    if _may_yet_serve(ledger, asked):
+        return None
+    if able:
+        is_new = now_ms - asked.arrived_ms < ledger.policy.spawn_again_ms
+        return too_large(ledger, asked.id, asked.model, able, "ever" if is_new else "soon")
+    if not offering:
+        return unknown(ledger, asked.id, asked.model)
+    untried = [hive for hive in offering if hive.name not in asked.failed_on]
+    if not untried:
+        return _failed_everywhere(ledger, asked, offering, now_ms)
+    return _held_everywhere(ledger, asked, untried, now_ms)
+
+
+def unknown(ledger: Ledger, request: str, model: str) -> Refuse:
+    """No hive that is heard loads the model."""
+    if not ledger.hives:
+        told = "no hive is heard: start one with `penstock hive`"
+    elif _is_offered(ledger, model):
+        told = "no hive that takes work offers this model"
+    elif any(model in offered for offered in ledger.unheard.values()):
+        told = "the hive that offers this model is not heard: see `penstock hives`"
+    else:
+        told = "no hive offers this model: see `penstock models`"
+        return Refuse(request=request, code="MODEL_NOT_FOUND", message=told)
+    return Refuse(request=request, code="NO_HIVE", message=told, retry_after_s=2)
+
+
+def too_large(
+    ledger: Ledger, request: str, model: str, able: list[Hive], when: Literal["now", "soon", "ever"]
+) -> Refuse | None:
+    """It does not fit as it is; or not even when all that we have there has ended; or into no empty machine.
+
+    What others take of the memory may be given back at any time, and what we gave back is told with a delay: so only
+    who has waited for a moment is refused for it.
+    """
+    best = -1, 0, ""
+    for hive in able:
+        offer = hive.offers[model]
+        if (device := hive.devices.get(offer.device)) is None:
+            return None
+        ours = [w for w in ledger.workers.values() if w.hive == hive.name and w.told.device == offer.device]
+        soon = device.memory_free + sum(worker.told.memory_bytes for worker in ours)
+        if offer.memory_bytes <= {"now": device.memory_free, "soon": soon, "ever": device.memory_total}[when]:
+            return None
+        best = max(best, (device.memory_free if when == "now" else soon, offer.memory_bytes, device.name))
+    available, required, name = best
+    return Refuse(
+        request=request,
+        code="INSUFFICIENT_MEMORY",
+        message=f"the model needs {required} bytes, {name} has {available}",
+        retry_after_s=0 if when == "ever" else 5,
+        required_bytes=required,
+        available_bytes=available,
+        device=name,
+    )
+
+
+def no_place() -> Refuse:
+    """Who asks for one more worker is told that there is none to be had."""
+    told = "every hive that offers the model has as many workers as it may, or is not to try again yet"
+    return Refuse(request="", code="WORKERS_EXHAUSTED", message=told, retry_after_s=1)
+
+
+def _failed_everywhere(ledger: Ledger, asked: Asked, offering: list[Hive], now_ms: int) -> Refuse:
+    last = list(asked.failed_on.values())[-1]
+    wait_s = math.ceil(min(hold_ms(ledger, hive, asked.model, now_ms) for hive in offering) / 1_000)
+    return Refuse(request=asked.id, code=last.code, message=last.message, retry_after_s=max(1, wait_s))
+
+
+def _held_everywhere(ledger: Ledger, asked: Asked, untried: list[Hive], now_ms: int) -> Refuse | None:
+    holds = [hold_ms(ledger, hive, asked.model, now_ms) for hive in untried]
+    if min(holds) > ledger.policy.backoff_patience_ms:
+        told, wait_s = "the model failed on every hive that offers it", math.ceil(min(holds) / 1_000)
+        return Refuse(request=asked.id, code="MODEL_FAILING", message=told, retry_after_s=wait_s)
+    if any(holds) or _is_leaving(ledger, asked.model):
+        return None
+    told = "its worker failed, and there is no other"
+    return Refuse(request=asked.id, code="WORKER_FAILED", message=told, retry_after_s=1)
+
+
+def _is_offered(ledger: Ledger, model: str) -> bool:
+    return any(model in hive.offers for hive in ledger.hives.values())
+
+
+def _is_leaving(ledger: Ledger, model: str) -> bool:
+    return any(worker.told.state == "draining" for worker in ledger.workers_of(model))
+
+
+def _may_yet_serve(ledger: Ledger, asked: Asked) -> bool:
+    """A worker of the model serves others and may serve it next; or one is believed dead, not known to be."""
+    serving = ledger.serving(asked.model)
+    return any(w.suspected_ms is not None or w.told.worker_id not in asked.shunned for w in serving)
+
+
+def _has_slot(ledger: Ledger, model: str, waiting: int, now_ms: int) -> bool:
+    if waiting >= sum(worker.free(now_ms) for worker in ledger.serving(model)):
+        return False
+    pressing = impatient(ledger, now_ms)
+    staying = [w for w in ledger.serving(model) if not gives_way(ledger, w, pressing, now_ms)]
+    return waiting < sum(worker.free(now_ms) for worker in staying)
