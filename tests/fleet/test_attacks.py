@@ -99,6 +99,7 @@ async def doors(*, head_s_max: float = NEVER_S, body_s_max: float = NEVER_S, tok
 
 def failure(answer: bytes) -> tuple[int, str]:
     head, _, body = answer.partition(b"\r\n\r\n")
+    assert re.search(rb"\r\nx-request-id: r-[0-9a-f]{16}\b", head), "every answer has an id"
     return int(head.split(b" ")[1]), msgspec.json.decode(body)["error"]["code"]
 
 

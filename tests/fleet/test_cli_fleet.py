@@ -108,7 +108,8 @@ def test_a_worker_by_hand_serves_until_it_is_told_to_end(fleet: Fleet) -> None:
         (("hive", *ANY, "--name", "No_Name", "--queen", "none"), 2, "is no name of a hive"),
         (("hive", "--ports", "9-8"), 2, "write FIRST-LAST"),
         (("hive", *ANY, "--queen", "ftp://x"), 2, "--queen: is no address"),
-        (("hive", "--port", "0", "--advertise", "gpu1", "--queen", "none"), 2, "needs a port that is known"),
+        (("hive", *ANY, "--advertise", "no host", "--queen", "none"), 2, "--advertise"),
+        (("hive", *ANY, "--device", "none", "--device", "gpu0=1", "--queen", "none"), 2, "or none alone"),
         (("worker", "--model", "nowhere"), 2, "no model is called so"),
         (("worker",), 2, "--model NAME"),
         (("worker", "--model", "tiny", "--worker-id", "a b"), 2, "--worker-id"),
@@ -294,6 +295,30 @@ def test_the_log_of_a_worker_is_read_on_another_machine(fleet: Fleet, tmp_path: 
 def test_nothing_that_a_terminal_would_obey_is_printed_of_a_log(ending: bytes, fleet: Fleet) -> None:
     (fleet.home / LOGS / "worker-w-rude.log").write_bytes(b"one\x1b[2J\r\n\xff\x07two" + ending)
     assert fleet.done("workers", "logs", "w-rude") == "one\n\ufffdtwo\n"
+
+
+def test_every_answer_of_every_program_has_the_id_of_its_request(fleet: Fleet) -> None:
+    worker = fleet("workers", "show", fleet.spawned(), "--json").json()["url"]
+    asked = 0
+    for url in (fleet.queen.url, fleet.hive.url, worker):
+        paths = {*httpx2.get(f"{url}/openapi.json").json()["paths"], "/openapi.json", "/nowhere"}
+        for path in sorted(paths - {"/v1/drain"}):
+            for method in ("GET", "POST", "DELETE", "PUT"):
+                told = httpx2.request(
+                    method, url + path.replace("{", "").replace("}", ""), headers={"x-request-id": "r-1"}
+                )
+                assert told.headers.get_list("x-request-id") == ["r-1"], (method, path, told.status_code)
+                asked += told.status_code >= 400
+    assert asked > 50
+
+
+@pytest.mark.parametrize("body", [{}, {"request_id": "of-the-body"}], ids=["header", "body"])
+def test_started_has_the_id_that_the_head_of_its_stream_has(body: dict[str, str], fleet: Fleet) -> None:
+    asked = {"model": "tiny", "prompt": "go", **body}
+    told = httpx2.post(f"{fleet.queen.url}/v1/inference", json=asked, headers={"x-request-id": "of-the-header"})
+    expected = body.get("request_id", "of-the-header")
+    assert told.text.startswith(f'event: started\ndata: {{"request_id":"{expected}"}}\n')
+    assert told.headers.get_list("x-request-id") == [expected]
 
 
 def test_watching_without_a_terminal_tells_what_changes(fleet: Fleet) -> None:

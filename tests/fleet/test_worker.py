@@ -166,6 +166,23 @@ async def test_a_stream_is_started_tokens_metrics_one_end_and_done(tmp_path: Pat
 
 
 @history
+async def test_started_has_the_id_of_the_header(tmp_path: Path) -> None:
+    async with worker(tmp_path, FOX) as running:
+        both = await running.infer(request_id="body", headers={"x-request-id": "header"})
+        assert (both.events[0], both.headers["x-request-id"]) == (Started(request_id="body"), "body")
+        made = await running.infer()
+        assert made.events[0] == Started(request_id=made.headers["x-request-id"])
+
+
+@history
+async def test_an_engines_own_request_id_is_not_passed_on(tmp_path: Path) -> None:
+    script = "replies: [{text: hi, headers: {X-Request-Id: of-the-engine}}]\n"
+    async with worker(tmp_path, script) as running:
+        told = await running.chat(headers={"x-request-id": "r-1"})
+        assert told.headers.get_list("x-request-id") == ["r-1"]
+
+
+@history
 async def test_it_stops_at_its_limit_and_at_a_text(tmp_path: Path) -> None:
     async with worker(tmp_path, FOX) as running:
         short = await running.infer(max_tokens=2)

@@ -15,6 +15,7 @@ SETTINGS = "tests/unit/test_settings.py::"
 SHELL = "tests/contract/test_remote_shell.py::"
 SSH = "tests/fleet/test_cli_ssh.py::"
 VIEW = "tests/fleet/test_cli_view.py::"
+WORKER = "tests/fleet/test_worker.py::"
 
 PLANTED = (
     Planted(
@@ -240,5 +241,29 @@ PLANTED = (
         "if _is_at(descriptor, place):",
         "if True:",
         (f"{CATALOGUE}test_a_lock_whose_file_goes_with_its_holder_still_holds_one_alone",),
+    ),
+    Planted(
+        "fleet-two-ids",
+        "the id that a body chose is in the stream, and another one in its head",
+        "fleet/app.py",
+        "answering.request_id = body.request_id",
+        "answering = _Answering(scope, answering.send)",
+        (f"{FLEET}test_started_has_the_id_that_the_head_of_its_stream_has",),
+    ),
+    Planted(
+        "fleet-id-of-engine",
+        "an engine's own request id stands beside the fleet's",
+        "fleet/app.py",
+        "if pair[0].lower() != REQUEST_ID.encode()]",
+        "]",
+        (f"{WORKER}test_an_engines_own_request_id_is_not_passed_on",),
+    ),
+    Planted(
+        "fleet-no-id",
+        "what is no HTTP is answered without an id",
+        "fleet/connections.py",
+        'told += f"{REQUEST_ID}: {made_request_id()}\\r\\n\\r\\n"',
+        'told += "\\r\\n"',
+        ("tests/fleet/test_attacks.py::test_a_head_has_a_cap",),
     ),
 )

@@ -2,15 +2,15 @@
 
     request id ─► token, or whose page ─► size ─► body ─► endpoint
 
-Every answer carries `x-request-id`; every failure is an `ErrorBody`. What nobody foresaw is logged with that id and
-answered with INTERNAL, which says nothing of what it was.
+Every answer carries `x-request-id`: that of the body, else of the request's header, else one that is made. It is the
+one that `started` has, and by which the request is cancelled. Every failure is an `ErrorBody`. What nobody foresaw is
+logged with that id and answered with INTERNAL, which says nothing of what it was.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import secrets
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -27,7 +27,8 @@ from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.openapi import document
 from penstock.fleet.pages import is_foreign
-from penstock.fleet.routes import Call, Endpoint, Json, as_app, body_of, query_of
+from penstock.fleet.routes import REQUEST_ID, Call, Endpoint, Json, as_app, body_of, made_request_id, query_of
+from penstock.fleet.schema import InferenceRequest
 
 OPEN_PATHS = ("/openapi.json",)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -105,7 +106,10 @@ class App:
         self._let_in(endpoint, headers)
         raw = await _read(headers, receive, self._body_s_max) if endpoint.method == "POST" else b""
         query = query_of(endpoint, scope.get("query_string", b""))
-        call = Call(body_of(endpoint, raw), raw, path, headers, answering.request_id, query)
+        body = body_of(endpoint, raw)
+        if isinstance(body, InferenceRequest) and is_request(body.request_id):
+            answering.request_id = body.request_id
+        call = Call(body, raw, path, headers, answering.request_id, query)
         answer = await endpoint.handler(call)
         await as_app(answer, endpoint)(scope, receive, answering.send)
 
@@ -142,8 +146,8 @@ class _Answering:
     """What was sent so far; puts the request's id on it."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        given = Headers(scope=scope).get("x-request-id", "")
-        self.request_id = given if is_request(given) else f"r-{secrets.token_hex(8)}"
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        self.request_id = given if is_request(given) else made_request_id()
         self.status = 0
         """0 until the answer has begun."""
         self._scope, self._send = scope, send
@@ -152,8 +156,8 @@ class _Answering:
         """As ASGI."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            told = [*message.get("headers", []), (b"x-request-id", self.request_id.encode())]
-            message = {**message, "headers": told}
+            told = [pair for pair in message.get("headers", []) if pair[0].lower() != REQUEST_ID.encode()]
+            message = {**message, "headers": [*told, (REQUEST_ID.encode(), self.request_id.encode())]}
         await self._send(message)
 
     async def fail(self, error: FleetError) -> None:

@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from penstock.core.fleet.policy import HEAD_BYTES_MAX, HEAD_S_MAX
 from penstock.fleet.errors import FleetError
+from penstock.fleet.routes import REQUEST_ID, made_request_id
 
 
 class Connection(HttpToolsProtocol):
@@ -87,7 +88,8 @@ class Connection(HttpToolsProtocol):
         if self._is_head_too_long:
             error = FleetError("HEAD_TOO_LARGE", f"address and headers have at most {HEAD_BYTES_MAX} bytes")
         body = error.body()
-        told = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        told = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+        told += f"{REQUEST_ID}: {made_request_id()}\r\n\r\n"
         self.transport.write(STATUS_LINE[error.status] + told.encode() + body)
         self.transport.write_eof()
         self._be_patient()

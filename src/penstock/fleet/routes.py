@@ -6,6 +6,7 @@ It may raise `FleetError`, which becomes the answer.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,13 @@ from penstock.fleet.bodies import read_body, read_query
 from penstock.fleet.schema import Wire
 
 Method = Literal["GET", "POST", "DELETE"]
+REQUEST_ID = "x-request-id"
+"""The header of every answer."""
+
+
+def made_request_id() -> str:
+    """Where the client has not chosen one."""
+    return f"r-{secrets.token_hex(8)}"
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ class Ready(Wire, frozen=True, kw_only=True):
 
 
 class InferenceRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A prompt, to be continued. `request_id`: of the client's own choice, to cancel by. `deadline_ms`: from now."""
+    """A prompt, to be continued. `request_id`: of the client's own choice, to cancel by, before that of the header
+    `x-request-id`. `deadline_ms`: from now.
+    """
 
     prompt: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
     model: ModelName = ""
@@ -259,6 +261,8 @@ class HiveReport(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api_version: int
     state: Literal["ready", "draining"] = "ready"
     devices: tuple[Device, ...] = ()
+    problems: Annotated[tuple[Short, ...], Meta(max_length=200)] = ()
+    """Why there may be more devices."""
     offers: tuple[Offer, ...] = ()
     workers: tuple[WorkerInfo, ...] = ()
     workers_max: Annotated[int, Meta(ge=0)] = 0
@@ -286,6 +290,8 @@ class HiveInfo(Wire, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     workers: int = 0
     devices: tuple[Device, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why it may have more devices than that."""
     started_by: str = ""
     """`ssh://user@host` where it was started so."""
 

@@ -152,7 +152,7 @@ class Answers:
         if asked.request_id and not is_request(asked.request_id):
             refuse([FieldProblem(field="request_id", message="is no id of a request")])
         await self._hives.recalled.wait()
-        return self._exchange(call, self._named(asked.model), self._ours, True, asked.request_id, asked.deadline_ms)
+        return self._exchange(call, self._named(asked.model), self._ours, True, asked.deadline_ms)
 
     async def _chat(self, call: Call) -> Exchange:
         asked: ChatRequest = call.body
@@ -165,13 +165,12 @@ class Answers:
         model: str,
         dialect: Dialect,
         is_stream: bool,
-        request_id: str = "",
         given_ms: int | None = None,
     ) -> Exchange:
         now_s = asyncio.get_running_loop().time()
         deadline_ms = min(_deadline_ms(call, given_ms), DEADLINE_MS_MAX) or self._floor.policy.request_deadline_ms
         wanted = Wanted(
-            id=request_id or call.request_id,
+            id=call.request_id,
             model=model,
             body=call.raw,
             is_stream=is_stream,

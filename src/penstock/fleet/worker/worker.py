@@ -292,11 +292,9 @@ class Worker:
         self._refuse(asked.model)
         if asked.request_id and not is_request(asked.request_id):
             refuse([FieldProblem(field="request_id", message="is no id: letters, digits, `_` and `-`, at most 128")])
-        is_given = is_request(call.headers.get("x-request-id", ""))
-        request_id = call.request_id if is_given or not asked.request_id else asked.request_id
         given = [limit for limit in (asked.deadline_ms, deadline_of(call)) if limit is not None]
         first = self._first.observe
-        return Stream(self._engine, self._flights, request_id, min(given, default=None), first, asked)
+        return Stream(self._engine, self._flights, call.request_id, min(given, default=None), first, asked)
 
     async def _chat(self, call: Call) -> ASGIApp:
         self._refuse(call.body.model)
