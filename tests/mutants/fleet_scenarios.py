@@ -13,14 +13,6 @@ COMMANDS = f"{PLACE}commands.py::test_"
 PLANTED = (
     # --- queen
     Planted(
-        "scenario-own-writes",
-        "who had a worker spawned is shown an older list",
-        "fleet/queen/hives.py",
-        "if report is not None and known is not None and (",
-        "if report is None and known is not None and (",
-        (f"{PLACE}models.py::test_what_can_be_asked_for_is_listed_loaded_or_cold",),
-    ),
-    Planted(
         "scenario-no-template",
         "a hive that is to keep no template keeps one",
         "wire/fleet.py",
