@@ -11,7 +11,7 @@ from penstock.core.redgreen import events as e
 from penstock.core.redgreen.policy import RedGreenPolicy
 from penstock.kernel.opening import open_session
 from penstock.kernel.tools.dispatcher import Dispatcher
-from penstock.wire.gate import make_world
+from penstock.wire.gate_daemon import make_world
 from penstock.wire.runners import TreeRunners
 from tests.integration.gate_world import Gate, make_launcher, write_files
 

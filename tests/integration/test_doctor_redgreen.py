@@ -15,7 +15,7 @@ from penstock.kernel.hooks.installing import Status, settings_file
 from penstock.kernel.hooks.trying import Trial
 from penstock.wire import doctor_redgreen as doctor
 from penstock.wire.finding import Finding
-from penstock.wire.gate import gate_place, policy_in_force
+from penstock.wire.gate_place import gate_place, policy_in_force
 from penstock.wire.hooks import Seen, home_of, install_hooks
 from penstock.wire.projects import Projects
 from tests.e2e.product import commit, new_repository, penstock, write

@@ -14,7 +14,7 @@ import pytest
 
 from penstock.adapters.log_sqlite import SqliteLedger
 from penstock.ports import BadInput
-from penstock.wire.gate import connect
+from penstock.wire.gate_client import connect
 from penstock.wire.plan_card import read_steps
 from penstock.wire.sessions import chosen_sessions
 from penstock.wire.turn_gate import LEDGER

@@ -18,7 +18,7 @@ def gate() -> None:
 def serve(ready_fd: int | None) -> int:
     """Guard this tree in the foreground, until Ctrl-C."""
     from penstock.cli.main import here
-    from penstock.wire.gate import serve_gate
+    from penstock.wire.gate_daemon import serve_gate
 
     serve_gate(here(), ready_fd)
     return 0
@@ -30,7 +30,8 @@ def start() -> int:
     import asyncio
 
     from penstock.cli.main import here
-    from penstock.wire.gate import connect, policy_in_force
+    from penstock.wire.gate_client import connect
+    from penstock.wire.gate_place import policy_in_force
 
     wanted = policy_in_force(here()).policy.mode
 
@@ -74,7 +75,7 @@ def stop() -> int:
     import asyncio
 
     from penstock.cli.main import here
-    from penstock.wire.gate import stop_gate
+    from penstock.wire.gate_client import stop_gate
 
     was_there = asyncio.run(stop_gate(here()))
     click.echo("the gate has ended" if was_there else "no gate guards this tree", err=True)
@@ -87,7 +88,7 @@ def stop() -> int:
 def kept(seq: int | None, into: Path | None) -> int:
     """What was taken back in the newest session; with SEQ and --into, have its files again, outside of the tree."""
     from penstock.cli.main import here
-    from penstock.wire.gate import taken_back, write_taken_back
+    from penstock.wire.gate_records import taken_back, write_taken_back
 
     writes = taken_back(here())
     if seq is None:
@@ -110,7 +111,7 @@ def _ask(question: dict[str, str]) -> dict[str, Any] | None:
     import asyncio
 
     from penstock.cli.main import here
-    from penstock.wire.gate import connect
+    from penstock.wire.gate_client import connect
 
     async def ask() -> dict[str, Any] | None:
         try:

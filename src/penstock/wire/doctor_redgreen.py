@@ -28,7 +28,8 @@ from penstock.ports import BadInput, Checkout, Confinement, Corrupt
 from penstock.settings.redgreen import VARIABLE
 from penstock.wire.finding import Finding, Level, bad
 from penstock.wire.foreign_servers import foreign_servers
-from penstock.wire.gate import GatePlace, Mode, connect, gate_place, policy_in_force
+from penstock.wire.gate_client import connect
+from penstock.wire.gate_place import GatePlace, Mode, gate_place, policy_in_force
 from penstock.wire.hooks import Seen, seen_hooks
 from penstock.wire.plan_card import plan_here
 from penstock.wire.projects import Projects

@@ -15,7 +15,8 @@ from typing import Any
 from penstock.kernel.mcp_server import Call
 from penstock.kernel.tools.dispatcher import Answer
 from penstock.ports import BadInput
-from penstock.wire.gate import GateClient, connect, gate_place, policy_in_force
+from penstock.wire.gate_client import GateClient, connect
+from penstock.wire.gate_place import gate_place, policy_in_force
 
 
 async def serve_tools(directory: Path, serve: Callable[[Call], Awaitable[None]]) -> None:

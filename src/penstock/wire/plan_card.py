@@ -17,7 +17,8 @@ from penstock.documents.fields import Fields, root_of
 from penstock.documents.yaml import read_yaml
 from penstock.kernel.tools.dispatcher import Answer
 from penstock.ports import BadInput, Problem
-from penstock.wire.gate import connect, read_ledger
+from penstock.wire.gate_client import connect
+from penstock.wire.gate_records import read_ledger
 
 TEXT_CHARS_MAX = 2_000
 INDEX = re.compile(r"^steps\[(\d+)\]")

@@ -9,7 +9,8 @@ from penstock.core.policy import Frozen
 from penstock.core.redgreen.ledger import fold
 from penstock.evidence.words import counted, duration
 from penstock.kernel.tools.dispatcher import Answer
-from penstock.wire.gate import connect, read_ledger
+from penstock.wire.gate_client import connect
+from penstock.wire.gate_records import read_ledger
 
 
 class RefactorSeen(Frozen, omit_defaults=False):

@@ -21,7 +21,7 @@ from penstock.adapters.state_directory import RunDirectory, StateDirectory
 from penstock.core.redgreen import events as e
 from penstock.core.redgreen.pairs import pair_red_green
 from penstock.ports import BadInput, Problem
-from penstock.wire.gate import gate_place
+from penstock.wire.gate_place import gate_place
 from penstock.wire.git_directory import git_directory
 from penstock.wire.turn_gate import LEDGER
 

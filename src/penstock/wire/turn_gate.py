@@ -20,7 +20,7 @@ from penstock.kernel.session import NotConfigured
 from penstock.kernel.tools.dispatcher import Dispatcher
 from penstock.settings.redgreen import mode_in_force
 from penstock.settings.schema import RedGreenSettings
-from penstock.wire.gate import make_world
+from penstock.wire.gate_daemon import make_world
 from penstock.wire.runners import RUNNER_GRACE_MS, TreeRunners, keeper_command, why_not_strict
 
 LEDGER = "redgreen.sqlite"
