@@ -28,6 +28,7 @@ from penstock.core.events import (
     TurnOrder,
     Usage,
 )
+from penstock.core.fleet.parties import Device
 from penstock.core.policy import Frozen, GateSpec, Network
 from penstock.core.tickets import Ticket
 from penstock.core.verdicts import Evidence
@@ -494,3 +495,20 @@ class RemoteShell(Protocol):
 
     def run(self, place: RemotePlace, argv: Sequence[str], stdin: bytes = b"") -> RemoteEnded:
         """The words reach the program as they are, whatever they hold. Raises `RemoteFailed`."""
+
+
+# --- devices --------------------------------------------------------------------------------------------------------
+
+
+class FoundDevices(Frozen):
+    """What models can be loaded on besides the CPU. `problems`: why there may be more, one line each."""
+
+    devices: tuple[Device, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class DeviceFinder(Protocol):
+    """Looks what this machine has."""
+
+    def find(self) -> FoundDevices:
+        """Within a few seconds, whatever it asks; what goes wrong is among the problems."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.hearing_queen import Report, hearing_queen
-from tests.fleet.hives import has_ended, hive
+from tests.fleet.hives import has_ended, hive, port_of
 
 
 def states(report: Report) -> list[str]:
@@ -118,5 +118,8 @@ def test_others_reach_a_hive_only_with_a_token(tmp_path: Path) -> None:
 
 
 def test_the_address_that_is_told_is_the_one_that_was_given(tmp_path: Path) -> None:
-    with hearing_queen() as queen, hive(tmp_path / "home", queen=queen.url, url="http://localhost:9200"):
-        assert queen.until(lambda report: True)["url"] == "http://localhost:9200"
+    with hearing_queen() as queen, hive(tmp_path / "home", queen=queen.url, advertise="localhost") as here:
+        told = queen.until(lambda report: True)["url"]
+        assert told == here.url == f"http://localhost:{port_of(told)}"
+        assert port_of(told) > 0
+        assert here.spawn()["url"].startswith("http://localhost:")

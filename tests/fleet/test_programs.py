@@ -11,6 +11,7 @@ from penstock.fleet.errors import FleetError
 from penstock.fleet.orders import Model
 from penstock.fleet.worker.llama import arguments
 from penstock.fleet.worker.programs import find_llama_server, unavailable
+from penstock.fleet.worker.upstream import seeing
 
 LLAMA = Model(name="team/tiny", backend="llama", path="/models/tiny.gguf", slots=4, context=512)
 
@@ -65,4 +66,9 @@ def test_the_context_of_llama_server_is_that_of_all_slots_together() -> None:
 
 def test_a_device_is_named_by_its_number() -> None:
     words = arguments(Model(name="m", backend="llama", path="/m", device="cuda1"), Path("/x.sock"))
+    assert words[-6:] == ["-ngl", "999", "-sm", "none", "-mg", "0"]
+    assert seeing("cuda1")["CUDA_VISIBLE_DEVICES"] == seeing("gpu1")["HIP_VISIBLE_DEVICES"] == "1"
+    assert seeing("gpu12")["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    words = arguments(Model(name="m", backend="llama", path="/m", device="vulkan1"), Path("/x.sock"))
     assert words[-6:] == ["-ngl", "999", "-sm", "none", "-mg", "1"]
+    assert seeing("vulkan1") == seeing("cpu") == {}

@@ -10,6 +10,7 @@ QUEEN = "tests/fleet/test_hive_queen.py::"
 UPGRADE = "tests/fleet/test_hive_upgrade.py::"
 PROCESSES = "tests/fleet/test_processes.py::"
 LOGS = "tests/fleet/test_logs_anywhere.py::"
+DEVICES = "tests/fleet/test_devices.py::"
 
 PLANTED = (
     Planted(
@@ -308,5 +309,101 @@ PLANTED = (
         "if not self._is_heard(name):",
         "if False:",
         (f"{LOGS}test_a_hive_that_falls_silent_and_is_lost_ends_what_is_followed",),
+    ),
+    Planted(
+        "device-hang",
+        "a hive waits for ever for a driver that hangs",
+        "adapters/devices_smi.py",
+        "while select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:",
+        "while select.select([output], [], [])[0]:",
+        (f"{DEVICES}test_a_program_that_hangs_is_killed_with_what_is_below_it",),
+    ),
+    Planted(
+        "device-left",
+        "a program that hangs is left behind",
+        "adapters/devices_smi.py",
+        "os.killpg(process.pid, signal.SIGKILL)",
+        "process.send_signal(0)",
+        (f"{DEVICES}test_a_program_that_hangs_is_killed_with_what_is_below_it",),
+    ),
+    Planted(
+        "device-flood",
+        "all is kept of a program that does not stop talking",
+        "adapters/devices_smi.py",
+        "if len(data) > OUTPUT_BYTES_MAX:",
+        "if False:",
+        (f"{DEVICES}test_a_program_that_does_not_stop_talking_is_ended",),
+    ),
+    Planted(
+        "device-failed",
+        "what a program said before it failed is believed",
+        "adapters/devices_smi.py",
+        "    if status:\n",
+        "    if False:\n",
+        (f"{DEVICES}test_a_program_that_fails_is_a_problem_with_its_words",),
+    ),
+    Planted(
+        "device-garbage",
+        "a card with more free memory than it has is believed",
+        "adapters/devices_smi.py",
+        "if name in devices or not 0 < total >= free:",
+        "if name in devices:",
+        (f"{DEVICES}test_what_cannot_be_read_is_no_card_but_a_problem",),
+    ),
+    Planted(
+        "device-hidden",
+        "cards that the environment hides are used",
+        "adapters/devices_smi.py",
+        "return found if shown is None or by_uuid else _only(found, shown)",
+        "return found",
+        (f"{DEVICES}test_cards_that_the_environment_hides_are_not_there",),
+    ),
+    Planted(
+        "device-free",
+        "what others hold of a card counts as free",
+        "adapters/devices_smi.py",
+        "Device(name=name, memory_total=total, memory_free=free)",
+        "Device(name=name, memory_total=total, memory_free=total)",
+        (f"{DEVICES}test_cards_of_nvidia_are_found_with_their_memory",),
+    ),
+    Planted(
+        "device-told",
+        "a hive that was told of its devices looks all the same",
+        "wire/fleet.py",
+        "finder=None if flags.devices else SmiDevices",
+        "finder=SmiDevices",
+        (f"{DEVICES}test_a_hive_that_is_told_does_not_look",),
+    ),
+    Planted(
+        "device-upgrade",
+        "an upgraded hive takes what its workers hold for taken by others",
+        "fleet/hive/program.py",
+        "problems=kept.problems) if kept else options.finder.find()",
+        "problems=kept.problems) if False else options.finder.find()",
+        (f"{DEVICES}test_an_upgraded_hive_does_not_count_what_its_own_workers_hold_as_taken_by_others",),
+    ),
+    Planted(
+        "device-unseen",
+        "llama-server sees every card",
+        "fleet/worker/llama.py",
+        "CALM | dict(self._env) | seeing(self._model.device)",
+        "CALM | dict(self._env)",
+        (f"{DEVICES}test_a_hive_places_by_the_memory_that_it_found_and_its_server_sees_that_card_alone",),
+    ),
+    Planted(
+        "device-unsaid",
+        "what went wrong when cards were looked for is said nowhere",
+        "cli/hives_command.py",
+        'click.echo(f"{plain(hive.name)}: {plain(problem)}", err=True)',
+        "pass",
+        (f"{DEVICES}test_hives_shows_what_was_found_and_what_went_wrong",),
+    ),
+    Planted(
+        "hive-advertised",
+        "workers are told by an address that others do not reach",
+        "fleet/hive/hive.py",
+        "url=url_of(listening, self.options.advertise),",
+        "url=url_of(listening),",
+        (f"{QUEEN}test_the_address_that_is_told_is_the_one_that_was_given",),
     ),
 )

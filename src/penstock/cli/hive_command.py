@@ -48,7 +48,8 @@ def take_ports(context: click.Context, option: click.Parameter, written: str) ->
     "devices",
     metavar="NAME=BYTES",
     multiple=True,
-    help="A device beside the CPU, with its memory, as in gpu0=24000000000. Repeatable.",
+    help="A device beside the CPU, with its memory, as in gpu0=24000000000; `none`: look for none. Repeatable.  "
+    "[default: what nvidia-smi or rocm-smi says]",
 )
 @click.option(
     "--no-template",

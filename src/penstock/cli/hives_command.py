@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from penstock.cli.fleet_options import queen_options
 
+if TYPE_CHECKING:
+    from penstock.fleet.schema import HiveInfo
+
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print data instead of a table.")
-HEAD = ("hive", "state", "seen", "workers", "models", "version", "address", "started by")
+HEAD = ("hive", "state", "seen", "workers", "models", "devices", "version", "address", "started by")
 
 
 @click.group(invoke_without_command=True)
@@ -27,6 +32,7 @@ def list_(as_json: bool, queen: str | None, token_file: str | None) -> int:
     """All hives that the queen knows, those too that are not heard."""
     from penstock.cli.fleet_calls import asked
     from penstock.cli.terminal import open_stdout, print_json, print_table
+    from penstock.evidence.words import plain
 
     found = asked(queen, token_file, lambda client: client.hives()).hives
     if as_json:
@@ -41,6 +47,7 @@ def list_(as_json: bool, queen: str | None, token_file: str | None) -> int:
                 "never" if hive.seen_ms is None else f"{hive.seen_ms / 1_000:.1f} s ago",
                 str(hive.workers),
                 " ".join(hive.models) or "-",
+                _devices(hive),
                 hive.version or "-",
                 hive.url,
                 hive.started_by or "by hand",
@@ -48,7 +55,18 @@ def list_(as_json: bool, queen: str | None, token_file: str | None) -> int:
             for hive in found
         ]
         print_table(open_stdout(), HEAD, rows)
+        for hive in found:
+            for problem in hive.problems:
+                click.echo(f"{plain(hive.name)}: {plain(problem)}", err=True)
     return 0
+
+
+def _devices(hive: HiveInfo) -> str:
+    """`gpu0 24.6 GB gpu1 24.6 GB`: all but the CPU."""
+    from penstock.cli.fleet_view import size
+
+    beside = (device for device in hive.devices if device.name != "cpu")
+    return " ".join(f"{device.name} {size(device.memory_total)}" for device in beside) or "-"
 
 
 @hives.command()

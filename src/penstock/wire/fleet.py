@@ -25,6 +25,7 @@ from penstock.ports import BadInput, Problem
 from penstock.wire.fleet_flags import HiveFlags, QueenFlags, WorkerFlags
 
 KEEPER = (sys.executable, "-I", "-S", os.path.abspath(keeper.__file__), "{parent}", "--")
+NO_DEVICES = "none"
 WORKER = (sys.executable, "-m", "penstock.cli", "worker")
 
 
@@ -47,6 +48,7 @@ def serve_queen(flags: QueenFlags) -> int:
 
 def serve_hive(flags: HiveFlags) -> int:
     """Until it was told to end. Raises `BadInput`, `FleetError`, `Unreachable`."""
+    from penstock.adapters.devices_smi import SmiDevices
     from penstock.fleet.hive.options import HiveOptions
     from penstock.fleet.hive.program import run_hive
 
@@ -60,13 +62,14 @@ def serve_hive(flags: HiveFlags) -> int:
         models=Catalogue(Path(chosen.home), say).models,
         host=flags.host,
         port=flags.port,
-        url=advertised(flags.advertise, flags.port),
+        advertise=advertised(flags.advertise),
         queen="" if is_alone else chosen.queen,
         token=chosen.token(os.environ),
         policy=hive_policy(limited(HivePolicy(), of_hive), flags),
         worker_policy=limited(WorkerPolicy(), of_worker, "worker."),
         memory_bytes=flags.memory_bytes,
         devices=device_memory(flags.devices),
+        finder=None if flags.devices else SmiDevices(os.environ, KEEPER),
         keeper=KEEPER,
         cold=WORKER,
         parent_pid=PARENT_PID if flags.with_parent else 0,
@@ -130,25 +133,21 @@ def hive_policy(policy: HivePolicy, flags: HiveFlags) -> HivePolicy:
 
 
 def device_memory(written: Sequence[str]) -> dict[str, int]:
-    """Bytes by device, of `gpu0=24000000000`. Raises `BadInput`."""
+    """Bytes by device, of `gpu0=24000000000`; nothing of `none` alone. Raises `BadInput`."""
     found: dict[str, int] = {}
-    for said in written:
+    for said in () if tuple(written) == (NO_DEVICES,) else written:
         name, _, size = said.partition("=")
         if not (is_device(name) and name != "cpu" and size.isascii() and size.isdigit() and len(size) < 16):
-            refuse("--device", "is no device with its memory", "write it as gpu0=24000000000, in bytes")
+            refuse("--device", "is no device with its memory", "write it as gpu0=24000000000, in bytes, or none alone")
         found[name] = int(size)
     return found
 
 
-def advertised(host: str, port: int) -> str:
-    """The URL to tell others; empty: where it listens. Raises `BadInput`."""
-    if not host:
-        return ""
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", host, re.ASCII):
+def advertised(host: str) -> str:
+    """The name to tell others; empty: where it listens. Raises `BadInput`."""
+    if host and not re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", host, re.ASCII):
         refuse("--advertise", "is no name and no address of a machine", "as in 10.0.0.6, or gpu.example.org")
-    if not port:
-        refuse("--advertise", "needs a port that is known", "choose one with --port")
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return host
 
 
 def say(line: str) -> None:

@@ -48,7 +48,7 @@ class HiveFlags(ProgramFlags, frozen=True, kw_only=True):
     memory_bytes: int
     """In place of the machine's; 0: the machine's."""
     devices: tuple[str, ...]
-    """Others than the CPU, as `name=bytes`."""
+    """Others than the CPU, as `name=bytes`; `none` alone: none is looked for."""
     no_template: bool
     """Each worker is a program of its own, and none is forked."""
     started_by: str

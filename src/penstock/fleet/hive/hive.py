@@ -26,11 +26,11 @@ from penstock.core.fleet.names import is_model, is_worker
 from penstock.core.fleet.parties import Device, Offer
 from penstock.core.fleet.restarts import Restarts
 from penstock.fleet.bodies import refuse
-from penstock.fleet.choices import ADDRESS, is_address
+from penstock.fleet.choices import is_address
 from penstock.fleet.errors import FleetError
 from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.ending import Ending
-from penstock.fleet.hive.memory import CPU, cpu_device, declared_device, refuse_too_large, required_bytes
+from penstock.fleet.hive.memory import CPU, cpu_device, left_of, refuse_too_large, required_bytes
 from penstock.fleet.hive.options import HiveOptions
 from penstock.fleet.hive.ports import Ports
 from penstock.fleet.hive.roster import Roster, Worker, now_ms
@@ -60,6 +60,7 @@ class Hive:
         self, options: HiveOptions, url: str, log: Log, measures: Measures, changed: Callable[[], None]
     ) -> None:
         self.options, self.policy, self._url, self._log = options, options.policy, url, log
+        self._beside = options.beside()
         self.roster = Roster(log, changed)
         self.ports = Ports(options.host, self.policy.port_first, self.policy.port_last)
         self.restarts: dict[str, Restarts] = {}
@@ -112,7 +113,7 @@ class Hive:
         worker = Worker(
             id=worker_id,
             model=model,
-            url=url_of(listening, self._public_host()),
+            url=url_of(listening, self.options.advertise),
             nonce=secrets.token_hex(16),
             log=self.log_of(worker_id),
             memory_bytes=required_bytes(model),
@@ -132,8 +133,9 @@ class Hive:
         if len(self.roster.live()) >= self.policy.workers_max:
             message = f"the hive has {self.policy.workers_max} workers already"
             raise FleetError("WORKERS_EXHAUSTED", message, {"workers_max": self.policy.workers_max})
-        if model.device not in (CPU, *self.options.devices):
-            message = f"the hive was told of no device {model.device}: say its memory with --device"
+        if model.device not in (CPU, *self._beside):
+            why = "".join(f"; {problem}" for problem in self.options.found.problems)
+            message = f"the hive has no device {model.device}: none was found, or told with --device{why}"
             raise FleetError("BACKEND_UNAVAILABLE", message, {"device": model.device})
         if why := self.options.why_not(model):
             raise FleetError("BACKEND_UNAVAILABLE", why, {"backend": model.backend})
@@ -366,14 +368,14 @@ class Hive:
         return self._models
 
     def devices(self) -> tuple[Device, ...]:
-        """The memory of this machine, and of the devices that it was told of."""
-        return tuple(self._device(name) for name in (CPU, *sorted(self.options.devices)))
+        """The memory of this machine, and of what is beside it."""
+        return tuple(self._device(name) for name in (CPU, *sorted(self._beside)))
 
     def _device(self, name: str) -> Device:
         there = [worker for worker in self.roster.live() if worker.model.device == name]
         held = [worker.memory_bytes for worker in there]
         if name != CPU:
-            return declared_device(name, self.options.devices[name], held)
+            return left_of(self._beside[name], held)
         return cpu_device(self.options.memory_bytes, held, (w.memory_bytes for w in there if w.is_coming))
 
     def offers(self) -> tuple[Offer, ...]:
@@ -399,11 +401,6 @@ class Hive:
         """Where a worker's words go."""
         path = self.options.home / "logs" / f"worker-{worker_id}.log"
         return WorkerLog(path, self.policy, is_shown=self.options.shows_output)
-
-    def _public_host(self) -> str:
-        """The name by which others reach this machine, where one was given."""
-        found = ADDRESS.fullmatch(self.options.url)
-        return found["base"].partition("//")[2].rpartition(":")[0].strip("[]") if found else ""
 
     def _known_pids(self) -> set[int]:
         """Children that are no strays."""

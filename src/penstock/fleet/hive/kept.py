@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.fleet.life import WorkerState
+from penstock.core.fleet.parties import Device
 from penstock.core.policy import Frozen
 from penstock.fleet.hive.child import Child, Held
 from penstock.fleet.hive.hive import Hive
@@ -78,6 +79,9 @@ class Kept(Frozen):
     restarts: tuple[KeptRestarts, ...]
     due: tuple[KeptDue, ...]
     strangers: tuple[int, ...]
+    devices: tuple[Device, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Of `FoundDevices`."""
     format: int = FORMAT
 
     def descriptors(self) -> Iterator[int]:
@@ -110,6 +114,8 @@ def keep(hive: Hive, instance: str, epoch: int, number: int, listen_fd: int) -> 
         restarts=tuple(restarts),
         due=tuple(KeptDue(model=due.model, restarts=due.restarts, due_ms=due.due_ms) for due in owed),
         strangers=tuple(sorted(hive.strangers)),
+        devices=hive.options.found.devices,
+        problems=hive.options.found.problems,
     )
 
 

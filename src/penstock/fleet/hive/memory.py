@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from fractions import Fraction
 
+import msgspec
+
 from penstock.core.fleet.parties import Device
 from penstock.fleet.errors import FleetError
 from penstock.fleet.orders import Model
@@ -40,9 +42,9 @@ def cpu_device(limit_bytes: int, held: Iterable[int], coming: Iterable[int]) -> 
     return Device(name=CPU, memory_total=total, memory_free=max(0, min(available - sum(coming), total - sum(held))))
 
 
-def declared_device(name: str, memory_bytes: int, held: Iterable[int]) -> Device:
-    """A device that the hive was told of. `held`: what each live worker on it was given."""
-    return Device(name=name, memory_total=memory_bytes, memory_free=max(0, memory_bytes - sum(held)))
+def left_of(device: Device, held: Iterable[int]) -> Device:
+    """A device as it was before any worker came. `held`: what each live worker on it was given."""
+    return msgspec.structs.replace(device, memory_free=max(0, device.memory_free - sum(held)))
 
 
 def refuse_too_large(required: int, device: Device) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
@@ -37,7 +38,7 @@ from penstock.fleet.logs import Log, quiet_uvicorn
 from penstock.fleet.measures import Measures
 from penstock.fleet.schema import API_VERSION, HiveReport
 from penstock.fleet.serving import Server, bound, serve, url_of
-from penstock.ports import BadInput, Problem
+from penstock.ports import BadInput, FoundDevices, Problem
 
 new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with suppress(ImportError):
@@ -59,11 +60,23 @@ def run_hive(options: HiveOptions, say: Say | None = None) -> int:
         processes.die_with_parent(options.parent_pid)
     processes.adopt_orphans()
     kept = found(os.environ)
+    options = with_devices(options, kept)
     listening = _listening(options, kept)
     processes.name_process(f"penstock hive {options.name}")
     quiet_uvicorn()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(_run(options, listening, kept, say or _say))
+
+
+def with_devices(options: HiveOptions, kept: Kept | None) -> HiveOptions:
+    """With what there is beside the CPU, where it was told of nothing: as its predecessor found it, else looked for.
+
+    A successor does not look: what its workers hold would not be free, and would be counted twice.
+    """
+    if options.devices or options.finder is None:
+        return options
+    there = FoundDevices(devices=kept.devices, problems=kept.problems) if kept else options.finder.find()
+    return replace(options, found=there)
 
 
 async def _run(options: HiveOptions, listening: socket.socket, kept: Kept | None, say: Say) -> int:
@@ -87,12 +100,13 @@ class _Program:
         self._options, self._listening, self._kept, self._say_line = options, listening, kept, say
         self._log = Log(f"hive {options.name}", verbose=options.is_verbose)
         self._instance = kept.instance if kept else secrets.token_hex(8)
-        self._url = options.url or url_of(listening)
+        self._url = url_of(listening, options.advertise)
         self._handed_over = os.dup(listening.fileno())
         """The server closes its own when it accepts no more."""
         self._had_terminal = _has_terminal()
         self._overtaken: FleetError | None = None
         self._upgrading: asyncio.Task[None] | None = None
+        self._tell_devices()
         measures = Measures("hive")
         self._reporter = Reporter(options.queen, options.token, self._log, self._report, self._note_overtaken)
         self._hive = Hive(options, url_of(listening), self._log, measures, self._reporter.changed)
@@ -114,6 +128,13 @@ class _Program:
         if self._overtaken is not None:
             raise self._overtaken
         return 0
+
+    def _tell_devices(self) -> None:
+        there = self._options.found
+        if there.devices and self._kept is None:
+            self._log.info("devices", found={each.name: each.memory_total for each in there.devices})
+        if there.problems:
+            self._log.warning("devices may be missing", why="; ".join(there.problems))
 
     async def _ready(self) -> None:
         loop = asyncio.get_running_loop()
@@ -168,6 +189,7 @@ class _Program:
             api_version=API_VERSION,
             state="draining" if hive.is_draining else "ready",
             devices=hive.devices(),
+            problems=options.found.problems,
             offers=hive.offers(),
             workers=hive.infos(),
             workers_max=options.policy.workers_max,

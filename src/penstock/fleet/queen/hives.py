@@ -278,6 +278,7 @@ class Hives:
             models=tuple(sorted(offer.name for offer in report.offers)) if report is not None else (),
             workers=sum(w.state in LIVE for w in report.workers) if report is not None and is_heard else 0,
             devices=report.devices if report is not None and is_heard else (),
+            problems=report.problems if report is not None and is_heard else (),
             started_by=row.started_by,
         )
 

@@ -21,7 +21,7 @@ from penstock.fleet.orders import Model, WorkerOrder
 from penstock.fleet.processes import identify
 from penstock.fleet.worker.engine import LoadFailed
 from penstock.fleet.worker.programs import find_llama_server
-from penstock.fleet.worker.upstream import POLL_S_MAX, UpstreamEngine
+from penstock.fleet.worker.upstream import POLL_S_MAX, UpstreamEngine, is_shown_alone, seeing
 from penstock.private_sockets import is_listening
 
 ADDRESS_BYTES_MAX = 100
@@ -40,7 +40,7 @@ class LlamaEngine(UpstreamEngine):
     async def _start(self, port: int) -> None:
         self._socket = _socket_folder() / f"{os.getpid()}-{secrets.token_hex(8)}.sock"
         argv = [find_llama_server(self._env), *arguments(self._model, self._socket)]
-        await self._start_child(argv, CALM | dict(self._env))
+        await self._start_child(argv, CALM | dict(self._env) | seeing(self._model.device))
         self._client = self._connected("http://llama-server", uds=str(self._socket))
 
     def _health(self) -> tuple[str, ...]:
@@ -87,7 +87,8 @@ def arguments(model: Model, socket: Path) -> list[str]:
     kind = model.device.rstrip("0123456789")
     if kind == "cpu":
         return [*words, "-ngl", "0"]
-    return [*words, "-ngl", "999", "-sm", "none", "-mg", model.device.removeprefix(kind)]
+    number = "0" if is_shown_alone(model.device) else model.device.removeprefix(kind)
+    return [*words, "-ngl", "999", "-sm", "none", "-mg", number]
 
 
 def _socket_folder() -> Path:

@@ -402,6 +402,16 @@ def _passed_on(headers: httpx2.Headers) -> dict[str, str]:
 
 
 def seeing(device: str) -> dict[str, str]:
-    """What a child's environment needs to see this device alone; nothing for the CPU, where it may see all."""
+    """What a child's environment needs to see this device alone; nothing for the CPU, where it may see all.
+
+    The number is that of `nvidia-smi` or `rocm-smi`. CUDA would count from the fastest card on, if it were not told.
+    """
+    if not is_shown_alone(device):
+        return {}
     number = device.lstrip("abcdefghijklmnopqrstuvwxyz")
-    return {"CUDA_VISIBLE_DEVICES": number} if device.startswith(("gpu", "cuda")) else {}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": number, "HIP_VISIBLE_DEVICES": number}
+
+
+def is_shown_alone(device: str) -> bool:
+    """Whether a child sees no other one: to it, this is the first."""
+    return device.startswith(("gpu", "cuda"))
