@@ -151,7 +151,7 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
 def test_a_similar_attribute_is_not_lfs(tmp_path: Path) -> None:
     top = make_repository(tmp_path / "shop")
     commit(top, {".gitattributes": "*.bin filter=lfsomething\n", "docs.md": "filter=lfs"})
-    inspect(top)
+    assert inspect(top).top == str(top)
 
 
 @pytest.mark.parametrize(

@@ -174,9 +174,12 @@ def test_many_and_large_records(log: EventLog) -> None:
     assert list(log.read(9_999)) == [many[-1], large]
 
 
-def test_closing_again_does_nothing(log: EventLog) -> None:
+def test_closing_again_does_nothing(logs: Logs) -> None:
+    log = logs.writer(1)
+    log.append(records(1, 5))
     log.close()
     log.close()
+    assert list(logs.writer(2).read()) == records(1, 5)
 
 
 def test_a_snapshot_is_found_by_the_code_that_made_it(log: EventLog) -> None:

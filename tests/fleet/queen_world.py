@@ -427,9 +427,9 @@ class World:
         async with self.client.stream("POST", path, json=body | fields) as response:
             yield Stream(response)
 
-    async def quiet(self) -> None:
+    async def quiet(self) -> bool:
         """Nothing waits, and no worker has anything to do."""
-        await until_async(self._is_quiet)
+        return bool(await until_async(self._is_quiet))
 
     async def _is_quiet(self) -> bool:
         found = await self.queen.metrics()

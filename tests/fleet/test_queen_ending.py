@@ -43,9 +43,9 @@ def test_a_client_that_leaves_frees_the_slot_and_the_worker_is_told(path: str, f
             worker = await w.worker(endless)
             await leave_in_mid_answer(w, worker, path, is_stream=True)
             heard = await worker.server.next(path)
-            await until(heard.left.is_set)
-            await until(lambda: endless.stopped == [heard.id])
-            await w.quiet()
+            assert await until(heard.left.is_set)
+            assert await until(lambda: endless.stopped) == [heard.id]
+            assert await w.quiet()
 
     asyncio.run(scenario())
 
@@ -56,8 +56,8 @@ def test_a_client_of_an_answer_that_is_no_stream_may_leave_too() -> None:
             endless = Endless()
             worker = await w.worker(endless)
             await leave_in_mid_answer(w, worker, CHAT, is_stream=False)
-            await until(lambda: len(endless.stopped) == 1)
-            await w.quiet()
+            assert await until(lambda: endless.stopped) == [(await worker.server.next(CHAT)).id]
+            assert await w.quiet()
 
     asyncio.run(scenario())
 

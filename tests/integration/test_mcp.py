@@ -260,7 +260,7 @@ def test_giving_up_on_a_request_cancels_the_call(era: str) -> None:
             group.start_soon(client.call_tool, "end_turn", {})
             await gate.begun.wait()
             group.cancel_scope.cancel()
-        await gate.cancelled.wait()
+        assert await gate.cancelled.wait()
 
     run(main())
 
@@ -528,7 +528,7 @@ def test_over_http_giving_up_on_a_request_cancels_the_call(era: str) -> None:
             await gate.begun.wait()
             group.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await gate.cancelled.wait()
+                assert await gate.cancelled.wait()
 
     run(main())
 
