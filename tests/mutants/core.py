@@ -87,7 +87,7 @@ FAILURES = (
     Planted(
         "fix-only",
         "after a red something new is built",
-        "core/verification.py",
+        "core/blame.py",
         'to="fixing", reason=reason, cause=cause, evidence=evidence)',
         'to="working", reason=reason, cause=cause, evidence=evidence)',
         (f"{TICKETS}test_after_a_red_only_a_fix_and_it_starts_at_the_red_candidate",),
@@ -135,7 +135,7 @@ FAILURES = (
     Planted(
         "broken-passes",
         "a gate that could not run counts as passed",
-        "core/verification.py",
+        "core/looks.py",
         'return seen.verdict == "fail" and _is_no_worse(state, run, candidate, seen)',
         'return seen.verdict == "broken" or _is_no_worse(state, run, candidate, seen)',
         (f"{RUNS}test_a_gate_that_the_candidate_breaks_is_its_own_red",),
@@ -143,7 +143,7 @@ FAILURES = (
     Planted(
         "blame-without-control",
         "a broken gate is the ticket's without a control run on base",
-        "core/verification.py",
+        "core/blame.py",
         'if seen.verdict != "broken" and not seen.missing:',
         "if not seen.missing:",
         (f"{RUNS}test_a_gate_that_is_broken_on_base_too_is_nobodys_and_is_run_again",),
@@ -151,7 +151,7 @@ FAILURES = (
     Planted(
         "quarantine-named",
         "a test that a ticket is to make green is quarantined",
-        "core/verification.py",
+        "core/blame.py",
         "if t not in (*state.asked, *state.quarantined)",
         "if t not in (*state.quarantined,)",
         (f"{RUNS}test_a_named_test_is_never_quarantined",),
@@ -205,7 +205,7 @@ PROOFS = (
     Planted(
         "witness",
         "a change needs no test that tells",
-        "core/verification.py",
+        "core/acceptance.py",
         "if not needs_witness(run",
         "if True or not needs_witness(run",
         (f"{TICKETS}test_a_vacuous_test_goes_back_to_work",),
@@ -213,7 +213,7 @@ PROOFS = (
     Planted(
         "bases-judge",
         "base's own tests and settings are not asked",
-        "core/verification.py",
+        "core/looks.py",
         " for g in specs] if candidate.judge_tree else []",
         " for g in specs] if False else []",
         (f"{TICKETS}test_a_change_of_control_files_is_judged_by_bases",),
@@ -229,7 +229,7 @@ PROOFS = (
     Planted(
         "evidence-of-another-tree",
         "evidence counts for whatever tree",
-        "core/verification.py",
+        "core/looks.py",
         "return state.looked.get(look_key(need.gate, need.look, need.tree, need.base_tree))",
         'return next((n for k, n in state.looked.items() if k.startswith(f"{need.gate}|{need.look}|")), None)',
         (f"{RUNS}test_a_stale_candidate_is_rebuilt_and_keeps_its_place",),

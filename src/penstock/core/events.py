@@ -599,6 +599,7 @@ Decision = (
     | RunFinished
 )
 
+Decisions = tuple[Decision, ...]
 AnyEvent = Input | Decision
 DECISIONS: tuple[type[Decision], ...] = Decision.__args__
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.core.budget import over_run_budget, over_ticket_budget, reservation
 from penstock.core.digest import Digest
-from penstock.core.events import Decision, EnvOrder, GateOrder, JobKind, JobOwed, Order
+from penstock.core.events import Decisions, EnvOrder, GateOrder, JobKind, JobOwed, Order
 from penstock.core.policy import Frozen
 from penstock.core.retries import fail
 from penstock.core.state import State, TicketRun
@@ -47,7 +47,7 @@ def owe(state: State, kind: JobKind, subject: str, run: TicketRun | None, order:
     )
 
 
-def owe_gate(state: State, run: TicketRun | None, need: Need, why: str) -> tuple[Decision, ...] | str:
+def owe_gate(state: State, run: TicketRun | None, need: Need, why: str) -> Decisions | str:
     """Decisions that bring the look nearer: its environment, then the run itself. Empty: wait. Text: it cannot be."""
     env_digest = ""
     for env in envs_of(state, need.gate):
@@ -93,7 +93,7 @@ def envs_of(state: State, gate: str) -> tuple[str, ...]:
     return (spec.env,) if spec.env else ()
 
 
-def owe_env(state: State, env: str, digest: Digest, commit: str) -> tuple[Decision, ...]:
+def owe_env(state: State, env: str, digest: Digest, commit: str) -> Decisions:
     """Build an environment once: nobody else is at it, and it is neither built nor known to fail."""
     if digest in state.env_live:
         return ()

@@ -10,12 +10,12 @@ import bisect
 
 import msgspec
 
-from penstock.core import done, scheduling, turns, verification
+from penstock.core import done, looks, scheduling, turns, verification
 from penstock.core.budget import over_run_budget, reservation
 from penstock.core.criteria import criterion_on
 from penstock.core.events import (
     AttemptEnded,
-    Decision,
+    Decisions,
     JobUnwanted,
     LandOrder,
     RunFinished,
@@ -28,8 +28,6 @@ from penstock.core.retries import fail, hold
 from penstock.core.state import State, TicketRun
 from penstock.core.tables import ACTIVE
 from penstock.core.tickets import CommandCriterion, TestCriterion
-
-Decisions = tuple[Decision, ...]
 
 
 def owed(state: State) -> Decisions:
@@ -173,7 +171,7 @@ def _baseline(state: State) -> Decisions:
     for gate in _baseline_gates(state):
         seq = state.plain.get(f"{gate.name}|{state.trunk.tree}")
         if seq is None:
-            need = verification.base_need(state, gate.name, state.trunk.commit, state.trunk.tree)
+            need = looks.base_need(state, gate.name, state.trunk.commit, state.trunk.tree)
             decisions = owe_gate(state, None, need, "baseline")
             if not isinstance(decisions, str) and decisions:
                 return decisions
@@ -286,8 +284,8 @@ def _start(state: State, run: TicketRun) -> Decisions:
     if run.trouble:
         return (hold(run, run.trouble, "lost"),)
     name, ticket = run.ticket.id, run.ticket
-    for need in verification.criterion_needs(run, state.trunk.commit, state.trunk.tree):
-        if verification.seq_of(state, need) is None:
+    for need in looks.criterion_needs(run, state.trunk.commit, state.trunk.tree):
+        if looks.seq_of(state, need) is None:
             decisions = owe_gate(state, run, need, "is it satisfied already?")
             return (hold(run, decisions),) if isinstance(decisions, str) else decisions
     named = [n for n, c in enumerate(ticket.acceptance) if isinstance(c, TestCriterion | CommandCriterion)]

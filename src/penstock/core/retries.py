@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.digest import draw
-from penstock.core.events import AttemptEnded, Decision, TicketMoved, TicketStateName
+from penstock.core.events import AttemptEnded, Decisions, TicketMoved, TicketStateName
 from penstock.core.policy import FailureClass, RetryRule
 from penstock.core.state import State, TicketRun
 
@@ -36,7 +36,7 @@ def fail(
     floor_ms: int = 0,
     exhausted: TicketStateName = "failed",
     forget: tuple[int, ...] = (),
-) -> tuple[Decision, ...]:
+) -> Decisions:
     """The decisions that answer a failure: a retry later, or the end of the ticket when the cap is reached.
 
     A class that consumes an attempt ends it. `exhausted` is where a ticket goes that has no retry left; `forget`

@@ -6,7 +6,7 @@ from penstock.core.budget import over_run_budget, over_ticket_budget, reservatio
 from penstock.core.events import (
     AttemptStarted,
     BreakerOpened,
-    Decision,
+    Decisions,
     FixScopeWidened,
     Refused,
     Role,
@@ -20,7 +20,6 @@ from penstock.core.policy import FailureClass
 from penstock.core.retries import fail, hold
 from penstock.core.state import State, TicketRun, is_approved
 
-Decisions = tuple[Decision, ...]
 CAUSE_OF: dict[str, FailureClass] = {
     "crashed": "agent_crash",
     "timeout": "agent_timeout",
