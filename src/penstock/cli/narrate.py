@@ -6,6 +6,7 @@ from datetime import datetime
 
 from penstock.core import events as e
 from penstock.core.state import State
+from penstock.evidence.run_words import said
 from penstock.evidence.words import counted, plain
 
 
@@ -19,40 +20,30 @@ def line(record: e.Record, state: State) -> str | None:
 
 def _text(event: e.AnyEvent, state: State) -> str | None:
     match event:
+        case e.TicketMoved() | e.Refused() | e.Approved():
+            return f"{event.ticket} {said(event)}"
+        case e.WindowChanged() | e.TestQuarantined() | e.RunConcluded():
+            return said(event)
         case e.RunStarted():
             where = f"on {event.branch}, landing on {_short_ref(event.landing_ref)}"
             return f"run {event.run} {where}, sandbox: {event.isolation}"
         case e.RunResumed():
             return "the run goes on"
-        case e.TicketMoved():
-            return f"{event.ticket} {event.to}: {event.reason}"
         case e.TurnEnded():
-            said = f' (said: "{event.claims[-1][:80]}")' if event.claims else ""
-            return f"{_subject(event.key)} agent {event.outcome}, {counted(event.lines, 'line')}{said}"
+            claim = f' (said: "{event.claims[-1][:80]}")' if event.claims else ""
+            return f"{_subject(event.key)} agent {event.outcome}, {counted(event.lines, 'line')}{claim}"
         case e.GateEnded():
-            seen = event.evidence
-            why = f": {seen.why}" if seen.why else ""
-            return f"{_owner(event.key, state)}{seen.gate} ({seen.look}) {seen.verdict}{why}"
+            return f"{_owner(event.key, state)}{said(event)}"
         case e.JobOwed(order=e.EnvOrder()):
             return f"setting up environment {_subject(event.key)}"
         case e.EnvEnded():
             return f"environment {_subject(event.key)} {'built' if event.ok else 'failed: ' + event.message}"
-        case e.Refused():
-            return f"{event.ticket} refused ({event.kind}): {event.reason}"
-        case e.WindowChanged():
-            return f"window {event.size}: {event.reason}"
         case e.BreakerOpened():
             return f"breaker opened: {event.reason}"
-        case e.TestQuarantined():
-            return f"quarantined {event.test}: {event.reason}"
         case e.PauseAsked() | e.ResumeAsked() | e.DrainAsked():
             return f"{type(event).__name__.removesuffix('Asked').lower()} asked by {event.who}"
-        case e.Approved():
-            return f"{event.ticket} approved by {event.who}: {event.reason}"
         case e.JobLost():
             return f"lost: {event.key.split('/', 1)[1]}: {event.reason}"
-        case e.RunConcluded():
-            return f"{event.outcome}: {event.reason}"
         case _:
             return None
 
