@@ -29,6 +29,9 @@ hooks = "{HOOKS}"
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", 503]  # nobody is there to serve it: documented, where it may be
 
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 415, 422, 426, 428, 429, "5xx"]  # 426: of another version
+
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 403, 404, 409, 410, 426, 429, 503]  # sound, and refused all the same
 """

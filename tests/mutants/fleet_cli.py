@@ -8,6 +8,7 @@ AGENT = "tests/fleet/test_cli_agent.py::"
 CATALOGUE = "tests/fleet/test_catalogue.py::"
 CHOICES = "tests/fleet/test_cli_choices.py::"
 FLEET = "tests/fleet/test_cli_fleet.py::"
+GRAMMAR = "tests/fleet/test_report_grammar.py::"
 IMPORTED = "test_a_parent_that_ends_while_its_program_is_still_being_imported_takes_it_along"
 INFER = "tests/fleet/test_cli_infer.py::"
 MODELS = "tests/fleet/test_cli_models.py::"
@@ -265,5 +266,37 @@ PLANTED = (
         'told += f"{REQUEST_ID}: {made_request_id()}\\r\\n\\r\\n"',
         'told += "\\r\\n"',
         ("tests/fleet/test_attacks.py::test_a_head_has_a_cap",),
+    ),
+    Planted(
+        "fleet-grammar-unsaid",
+        "the document does not say what a hive may be called",
+        "fleet/schema.py",
+        "name: Annotated[str, Meta(max_length=63), _like(names.HIVE.pattern)]",
+        "name: Annotated[str, Meta(max_length=63)]",
+        (f"{GRAMMAR}test_what_the_queen_refuses_the_document_does_not_allow",),
+    ),
+    Planted(
+        "fleet-grammar-unchecked",
+        "a hive may be called what the document does not allow",
+        "fleet/queen/hives.py",
+        '"name": not is_hive(report.name),',
+        '"name": False,',
+        (f"{GRAMMAR}test_what_the_queen_refuses_the_document_does_not_allow",),
+    ),
+    Planted(
+        "fleet-numbers-free",
+        "a hive may tell of negative slots",
+        "core/fleet/parties.py",
+        "Slots = Annotated[int, Meta(ge=1, le=4_096)]",
+        "Slots = int",
+        (f"{GRAMMAR}test_what_the_queen_refuses_the_document_does_not_allow",),
+    ),
+    Planted(
+        "fleet-grammar-narrow",
+        "the document allows fewer addresses than the queen",
+        "fleet/schema.py",
+        "|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]",
+        "",
+        (f"{GRAMMAR}test_what_the_document_allows_the_queen_takes",),
     ),
 )

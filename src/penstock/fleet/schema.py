@@ -14,15 +14,13 @@ from msgspec import Meta
 
 from penstock.core.fleet import names
 from penstock.core.fleet.life import WorkerState
-from penstock.core.fleet.parties import Device, Offer
+from penstock.core.fleet.parties import COUNT_MAX, Count, Device, Offer, Slots
 
 API_VERSION = 1
 """Programs of other API versions are not spoken to."""
 
 TEXT_CHARS_MAX = 1_000_000
 TOKENS_MAX = 1_000_000
-COUNT_MAX = 2**53 - 1
-"""What every reader of JSON has room for."""
 
 Backend = Literal["scripted", "llama", "upstream"]
 Short = Annotated[str, Meta(max_length=256)]
@@ -34,14 +32,17 @@ def _like(grammar: str, *, may_be_empty: bool = False) -> Meta:
     return Meta(extra_json_schema={"pattern": f"^(?:{grammar}){'?' if may_be_empty else ''}$"})
 
 
-MODEL = rf"(?!.*(?:\.\.|//)){names.MODEL.pattern}"
-ModelName = Annotated[str, Meta(max_length=128), _like(MODEL, may_be_empty=True)]
+ModelName = Annotated[str, Meta(max_length=128), _like(names.MODEL_WHOLE, may_be_empty=True)]
 
 
+WORD = r"[0-9A-Fa-f]{1,4}"
 NAME = r"[A-Za-z0-9_-]{1,63}"
-HOST = rf"(?:{NAME}(?:\.{NAME})*|\[::1\]|\[[0-9A-Fa-f]{{1,4}}(?::[0-9A-Fa-f]{{1,4}}){{7}}\])"
-ADDRESS = rf"https?://{HOST}(?::(?:[1-9][0-9]{{0,3}}|[1-5][0-9]{{4}}|6[0-4][0-9]{{3}}))?(?:/v1)?/?"
+HOST = rf"(?:{NAME}(?:\.{NAME})*|\[::1\]|\[{WORD}(?::{WORD}){{7}}\]|\[{WORD}(?::{WORD}){{0,4}}::{WORD}\])"
+PORT = r"[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+ADDRESS = rf"https?://{HOST}(?::(?:{PORT}))?(?:/v1)?/?"
 """As documents can say it; `choices.is_address` knows every form of IPv6 too."""
+Address = Annotated[str, Meta(max_length=256), _like(ADDRESS)]
+WorkerId = Annotated[str, Meta(max_length=64), _like(names.WORKER.pattern)]
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,22 +172,22 @@ class Spawned(Wire, frozen=True, kw_only=True):
 class WorkerInfo(Wire, frozen=True, kw_only=True):
     """A worker as its hive sees it. `code` (one of `errors.ERRORS`) and `message`: why it failed."""
 
-    worker_id: str
-    url: str
+    worker_id: WorkerId
+    url: Address
     state: WorkerState
     model: str
     backend: str
     device: str
-    slots: int
-    busy: int
-    pid: int
+    slots: Slots
+    busy: Count
+    pid: Count
     hive: str = ""
-    memory_bytes: int = 0
-    restarts: int = 0
+    memory_bytes: Count = 0
+    restarts: Count = 0
     exit_code: int | None = None
     code: str = ""
     message: str = ""
-    tokens_total: int = 0
+    tokens_total: Count = 0
     """Made so far, as its hive last heard."""
     loading: Progress | None = None
     """How far it is, while it loads."""
@@ -202,11 +203,11 @@ class ReadyCallback(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A worker tells its hive that its socket accepts. `nonce`: of its spawn, known to nobody else."""
 
     worker_id: Annotated[Short, _like(names.WORKER.pattern)]
-    url: Annotated[Short, _like(ADDRESS)]
-    model_ref: Annotated[Short, _like(MODEL)]
+    url: Address
+    model_ref: Annotated[Short, _like(names.MODEL_WHOLE)]
     backend: Annotated[Short, _like("scripted|llama|upstream")]
     device: Short
-    slots: Annotated[int, Meta(ge=1, le=4_096)]
+    slots: Slots
     pid: Annotated[int, Meta(ge=1)]
     nonce: Short
     state: Literal["loading", "idle", "failed"]
@@ -249,23 +250,25 @@ class Drained(Wire, frozen=True, kw_only=True):
 class HiveReport(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a hive says of itself, whole, at every change and every heartbeat. `instance`: made anew at every start.
 
-    `epoch`: what the queen gave to this instance, 0 before. `number` grows: an older report is not believed.
+    `epoch`: what the queen gave to this instance, 0 before. `number` grows: an older report is not believed. No id
+    stands twice in `workers`.
     """
 
-    name: Annotated[str, Meta(max_length=63)]
-    url: Short
-    instance: Short
+    name: Annotated[str, Meta(max_length=63), _like(names.HIVE.pattern)]
+    url: Address
+    instance: Annotated[str, Meta(min_length=1, max_length=256)]
     epoch: Annotated[int, Meta(ge=0, le=COUNT_MAX)] = 0
     number: Annotated[int, Meta(ge=0, le=COUNT_MAX)] = 0
     version: Short
-    api_version: int
+    api_version: Annotated[int, Meta(extra_json_schema={"const": API_VERSION})]
+    """Another one is told before all else that may be wrong: VERSION_MISMATCH."""
     state: Literal["ready", "draining"] = "ready"
     devices: tuple[Device, ...] = ()
     problems: Annotated[tuple[Short, ...], Meta(max_length=200)] = ()
     """Why there may be more devices."""
     offers: tuple[Offer, ...] = ()
     workers: tuple[WorkerInfo, ...] = ()
-    workers_max: Annotated[int, Meta(ge=0)] = 0
+    workers_max: Count = 0
     started_by: Short = ""
     """`ssh://user@host` where it was started so."""
 
@@ -308,7 +311,7 @@ class HiveList(Wire, frozen=True, kw_only=True):
 class ChatRequest(Wire, frozen=True, kw_only=True):
     """The fields of a chat completion that routing reads."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=128), _like(MODEL)]
+    model: Annotated[str, Meta(min_length=1, max_length=128), _like(names.MODEL_WHOLE)]
     messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
     stream: bool = False
 

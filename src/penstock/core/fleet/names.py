@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MODEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/@+-]{0,126}[A-Za-z0-9])?", re.ASCII)
+MODEL_WHOLE = rf"(?!.*(?:\.\.|//)){MODEL.pattern}"
+"""With what `is_model` looks for besides."""
 WORKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 HIVE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 REQUEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 from penstock.core.fleet.life import SERVING, WorkerState
+from penstock.core.fleet.names import MODEL_WHOLE
 from penstock.core.policy import Frozen
+
+COUNT_MAX = 2**53 - 1
+"""What every reader of JSON has room for."""
+Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
+Slots = Annotated[int, Meta(ge=1, le=4_096)]
+ModelRef = Annotated[str, Meta(max_length=128, extra_json_schema={"pattern": f"^(?:{MODEL_WHOLE})$"})]
+"""The grammar is for the documents; `names.is_model` checks it."""
 
 # --- what a hive says -----------------------------------------------------------------------------------------------
 
@@ -14,20 +25,20 @@ class Device(Frozen):
     """Where a model can be loaded. `cpu` stands for the memory of the machine. Bytes."""
 
     name: str
-    memory_total: int
-    memory_free: int
+    memory_total: Count
+    memory_free: Count
 
 
 class Offer(Frozen):
     """A model that a hive can load. `memory_bytes`: what a worker of it takes, 0 where that is not known."""
 
-    name: str
+    name: ModelRef
     backend: str
-    slots: int = 1
-    workers_max: int = 1
-    memory_bytes: int = 0
+    slots: Slots = 1
+    workers_max: Count = 1
+    memory_bytes: Count = 0
     device: str = "cpu"
-    retry_ms: int = 0
+    retry_ms: Count = 0
     """No spawn before so long: the model failed here."""
 
 
