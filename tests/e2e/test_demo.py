@@ -172,6 +172,16 @@ def test_a_crash_leads_to_a_new_attempt(main: Demo) -> None:
     assert main.ticket("TALLY-5")["attempts"] == 2
 
 
+def test_whatever_else_was_done_was_right_at_once(main: Demo) -> None:
+    refused = {ticket: main.refusals(ticket) for ticket in main.states()}
+    assert {ticket: kinds for ticket, kinds in refused.items() if kinds} == {
+        "TALLY-2": ["red"],
+        "TALLY-3": ["red"],
+        "TALLY-4": ["weakened"],
+    }
+    assert [main.roles(ticket) for ticket in ("TALLY-6", "TALLY-8")] == [["build"], ["build"]]
+
+
 def test_two_tickets_are_in_flight_at_the_same_time(main: Demo) -> None:
     assert max(in_flight(main.records)) >= 2
 
