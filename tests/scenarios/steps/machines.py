@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_bdd import given, then, when
 
 from tests.contract.ssh_world import HOST, Sshd, running_sshd
+from tests.scenarios.programs import PATH
 from tests.scenarios.steps.phrases import line
 from tests.scenarios.traces import living_in, told
 from tests.scenarios.waiting import until
@@ -16,8 +17,8 @@ from tests.scenarios.world import World
 
 FAR = """\
 #!/bin/sh
-# What is Penstock there: a home of its own, and nothing of the environment that ssh brings.
-cd {far} && exec env HOME={far} PENSTOCK_FLEET_HOME={far} {python} -m penstock.cli "$@"
+# What is Penstock there: the same sources, a home of its own, and nothing of the environment that ssh brings.
+cd {far} && exec env HOME={far} PENSTOCK_FLEET_HOME={far} PYTHONPATH={path} {python} -m penstock.cli "$@"
 """
 
 
@@ -25,7 +26,7 @@ cd {far} && exec env HOME={far} PENSTOCK_FLEET_HOME={far} {python} -m penstock.c
 def machine(world: World) -> None:
     far = world.root / "far"
     far.mkdir()
-    (far / "penstock").write_text(FAR.format(far=far, python=sys.executable))
+    (far / "penstock").write_text(FAR.format(far=far, path=PATH, python=sys.executable))
     (far / "penstock").chmod(0o755)
     place = world.root / "sshd"
     place.mkdir()
