@@ -239,8 +239,8 @@ PLANTED = (
         "fleet-lock-of-nobody",
         "a lock is taken whose file has no name any more",
         "fleet/catalogue/catalogue.py",
-        "if _is_at(descriptor, place):",
-        "if True:",
+        "is_held = _is_at(descriptor, place)",
+        "is_held = True",
         (f"{CATALOGUE}test_a_lock_whose_file_goes_with_its_holder_still_holds_one_alone",),
     ),
     Planted(

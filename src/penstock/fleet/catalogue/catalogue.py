@@ -171,15 +171,15 @@ class Catalogue:
     def _lock(self, place: Path, what: str) -> int:
         """A descriptor that holds the lock, of the file that has the name."""
         while True:
-            descriptor = self._open(place)
+            descriptor, is_held = self._open(place), False
             try:
                 self._wait_for(descriptor, what)
-                if _is_at(descriptor, place):
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+                is_held = _is_at(descriptor, place)
+            finally:
+                if not is_held:
+                    os.close(descriptor)
+            if is_held:
+                return descriptor
 
     def _open(self, place: Path) -> int:
         try:
