@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -129,6 +130,15 @@ def test_a_log_is_followed_until_its_worker_has_ended_and_is_there_afterwards(tm
         path.unlink()
         gone = here.call("GET", f"/v1/workers/{worker}/logs")
         assert (gone.status_code, gone.json()["error"]["code"]) == (410, "GONE")
+
+
+def test_who_follows_a_worker_that_hangs_is_let_go_when_that_was_killed(tmp_path: Path) -> None:
+    with hive(tmp_path / "home", policy={"health_ms": 50, "health_misses_max": 2}) as here:
+        worker = here.spawn()["worker_id"]
+        with following(here, worker, 0) as lines:
+            os.kill(here.worker(worker)["pid"], signal.SIGSTOP)
+            assert list(lines) == []
+        assert here.worker(worker)["code"] == "WORKER_HUNG"
 
 
 def test_the_log_of_a_worker_that_nobody_knows_any_more_is_read_as_long_as_it_lies_there(tmp_path: Path) -> None:

@@ -159,6 +159,22 @@ PLANTED = (
         (f"{LIFE}test_nothing_outlives_a_hive_that_is_killed_while_it_spawns",),
     ),
     Planted(
+        "hive-fork-shares",
+        "a worker has the socket of the one that was forked before it",
+        "fleet/hive/template.py",
+        "[pidfd])\n        os.close(pidfd)\n    order.close()",
+        "[pidfd])\n        os.close(pidfd)",
+        (f"{SPAWNS}test_many_at_once_are_all_forked_and_none_has_what_another_one_was_given",),
+    ),
+    Planted(
+        "hive-fork-orphaned",
+        "a worker takes the process between for its owner",
+        "fleet/hive/template.py",
+        "        _await_orphaned(between)\n",
+        "",
+        (f"{SPAWNS}test_many_at_once_are_all_forked_and_none_has_what_another_one_was_given",),
+    ),
+    Planted(
         "hive-template-anew",
         "a template that died is gone for good",
         "fleet/hive/spawning.py",
@@ -267,8 +283,8 @@ PLANTED = (
         "who follows a worker that has ended waits for ever",
         "fleet/hive/log_reading.py",
         "ended = [asyncio.shield(worker.child.ended)] if worker.child is not None else []",
-        "ended: list[asyncio.Future[int | None]] = []\n        worker.turn.clear()",
-        (f"{LOGS}test_a_log_is_followed_until_its_worker_has_ended_and_is_there_afterwards",),
+        "ended: list[asyncio.Future[int | None]] = []",
+        (f"{LOGS}test_who_follows_a_worker_that_hangs_is_let_go_when_that_was_killed",),
     ),
     Planted(
         "hive-log-left",

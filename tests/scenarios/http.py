@@ -51,7 +51,8 @@ def ask(method: str, url: str, body: Any = None, headers: Mapping[str, str] | No
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE_S)
     try:
-        connection.request(method, place.path or "/", encoded(body), dict(headers or {}))
+        path = (place.path or "/") + (f"?{place.query}" if place.query else "")
+        connection.request(method, path, encoded(body), dict(headers or {}))
         answer = connection.getresponse()
         told = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(answer.status, told, answer.read())

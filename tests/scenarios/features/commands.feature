@@ -134,6 +134,33 @@ Feature: Commands
     When SIGINT hits the command
     Then it exits with 130
 
+  @CLI-5
+  Scenario: A log is followed until its worker has ended, and is there afterwards
+    Given a model tiny that says one
+    And a fleet
+    And a worker of tiny
+    When someone starts penstock workers logs {worker} --follow
+    Then the command has printed loaded
+    When the worker of tiny is ended by its id
+    Then it exits with 0
+    When the log of that worker is asked of the queen
+    Then the answer is 200
+    And it is the whole log, byte by byte
+
+  @CLI-5
+  Scenario Outline: The queen passes on what the hive says of the log of <worker>
+    Given a model tiny that says one
+    And a fleet
+    When GET /v1/workers/<worker>/logs<query> is asked of the queen
+    Then the answer is <status>
+
+    Examples:
+      | worker         | query       | status              |
+      | w-never        |             | 404 UNKNOWN_WORKER  |
+      | ..%2Fhive-here |             | 404 NOT_FOUND       |
+      | w.log          |             | 404 UNKNOWN_WORKER  |
+      | w-never        | ?lines=many | 400 INVALID_REQUEST |
+
   @INS-3 @CFG-1 @CFG-4
   Scenario: What a flag says comes before the environment, and that before the user's own file
     Given a model tiny that says one

@@ -114,6 +114,37 @@ Feature: Starting a worker
     Then the answer is 503 BACKEND_UNAVAILABLE
     And its message says gpu0
 
+  @EC3 @EH-005a @MET-6
+  Scenario: Graphics cards are found, and models are placed by their memory
+    Given a model small that says one
+    And small takes 1048576 bytes
+    And small wants the device gpu1
+    And a model large that says one
+    And large takes 1048577 bytes
+    And large wants the device gpu1
+    And nvidia-smi that says 0, 24564, 24564 and 1, 81920, 1
+    And a fleet
+    When somebody asks for a worker of large
+    Then the answer is 503 INSUFFICIENT_MEMORY
+    When somebody asks for a worker of small
+    Then the answer is 200
+    When someone runs penstock hives list
+    Then it prints gpu0 25.8 GB gpu1 85.9 GB
+
+  @EH-009b
+  Scenario Outline: nvidia-smi that <does> costs no hive, and is told
+    Given a model tiny that says one
+    And nvidia-smi that <does>
+    And a fleet
+    When someone runs penstock hives list
+    Then it exits with 0
+    And it says nvidia-smi <told>
+
+    Examples:
+      | does          | told                 |
+      | fails         | exited with status 9 |
+      | says nonsense | said what            |
+
   @PH4-2 @EC3 @EH-005a @HP-4 @R2
   Scenario: A model that does not fit is refused with what it needs and what there is
     Given a model large that says one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from tests.fleet.gguf_files import DATA_BYTES, PAIRS, TENSORS, TINY, U32, gguf, 
 from tests.fleet.model_server import Shelf, Turn, serving
 from tests.scenarios.http import ask
 from tests.scenarios.programs import COMMAND, Program
+from tests.scenarios.steps.asking import place_of
 from tests.scenarios.steps.phrases import line
 from tests.scenarios.traces import living_in, told
 from tests.scenarios.waiting import until
@@ -284,3 +286,26 @@ def usual_place_free(world: World) -> None:
     with socket.socket() as looking:
         if looking.connect_ex(("127.0.0.1", 8080)) == 0:
             pytest.skip("somebody listens at 127.0.0.1:8080")
+
+
+@when(line("the log of that worker is asked of {target}"))
+def its_log_is_asked(world: World, target: str) -> None:
+    world.ask("GET", f"/v1/workers/{world.known['ended']}/logs", at=place_of(world, target))
+
+
+@then("it is the whole log, byte by byte")
+def whole_log(world: World) -> None:
+    assert world.answer is not None
+    assert world.answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert world.answer.body == (world.root / "logs" / f"worker-{world.known['ended']}.log").read_bytes()
+
+
+@given(line("nvidia-smi that {text}"))
+def nvidia_smi(world: World, text: str) -> None:
+    """As its manual has it: a line a card."""
+    ways = {"fails": "echo no driver\nexit 9", "says nonsense": "echo '|=====+=====|'"}
+    cards = "\n".join(f"echo '{card}'" for card in text.removeprefix("says ").split(" and "))
+    path = world.root / "nvidia-smi"
+    path.write_text(f"#!/bin/sh\n{ways.get(text, cards)}\n")
+    path.chmod(0o755)
+    world.env["PATH"] = f"{world.root}:{os.environ['PATH']}"
