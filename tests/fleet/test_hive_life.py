@@ -308,6 +308,17 @@ def test_a_hive_can_be_drained_over_http(tmp_path: Path) -> None:
         assert here.ended() == 0
 
 
+def test_to_be_asked_to_drain_again_is_no_signal(tmp_path: Path) -> None:
+    with hive(tmp_path / "home", [held(tmp_path)]) as here:
+        stream = Stream(here.spawn()["url"])
+        stream.until(Token)
+        for _ in range(3):
+            assert here.call("POST", "/v1/drain", {}).json() == {"state": "draining", "workers": 1}
+        release(tmp_path / "GO")
+        stream.until(End)
+        assert here.ended() == 0
+
+
 def test_a_hive_that_drains_spawns_no_more(tmp_path: Path) -> None:
     with hive(tmp_path / "home", [held(tmp_path)]) as here:
         spawned = here.spawn()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
 from penstock.core.fleet.policy import QueenPolicy
+from penstock.fleet.sse import Said
 from tests.fleet.queen_world import DONE, END, STARTED, Heard, TestWorker, World, chat, offer, token, until, world
 
 CHAT = "/v1/chat/completions"
@@ -251,21 +255,115 @@ def test_a_drain_finishes_what_is_under_way_refuses_the_rest_and_ends() -> None:
     asyncio.run(scenario())
 
 
-def test_a_drain_has_a_cap_and_a_second_signal_needs_none_of_it() -> None:
-    async def scenario(policy: QueenPolicy, signals: int) -> list[str]:
-        async with world(policy) as w:
+def test_a_drain_has_a_cap_and_who_streams_is_told() -> None:
+    async def scenario() -> None:
+        async with world(QueenPolicy(drain_ms_max=200)) as w:
             await w.worker(Endless(STARTED, token(0)))
             async with w.asking() as stream:
                 await stream.until("token")
-                for _ in range(signals):
+                w.queen.process.terminate()
+                assert last_of(await stream.rest()) == ["error DRAINING", "[DONE]"]
+            assert await asyncio.wait_for(w.queen.process.wait(), 20) == 0
+
+    asyncio.run(scenario())
+
+
+def test_at_a_second_signal_who_waits_and_who_streams_is_told_at_once() -> None:
+    """Two that stream from a worker that hears nothing, and two that wait."""
+
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer(slots=2))
+            deaf = await hive.add(Deaf(STARTED, token(0)), slots=2)
+            await hive.join()
+            async with w.asking(request_id="streaming") as streaming, w.asking(request_id="silent") as queued:
+                await streaming.until("token")
+                await queued.until("token")
+                waiting = ask_chat(w, "waiting")
+                async with w.asking(request_id="queued") as last:
+                    await last.until("progress")
+                    await until_depth(w, 2)
                     w.queen.process.terminate()
                     await w.queen.until_told("draining")
-                said = [each.name for each in await stream.rest()] if signals == 1 else []
+                    w.queen.process.send_signal(signal.SIGINT)
+                    for each in (streaming, queued, last):
+                        assert last_of(await each.rest()) == ["error DRAINING", "[DONE]"]
+                got = await waiting
+            assert (got.status_code, got.json()["error"]["code"]) == (503, "DRAINING")
+            assert got.headers["x-request-id"] == "waiting"
+            assert int(got.headers["retry-after"]) > 0
             assert await asyncio.wait_for(w.queen.process.wait(), 20) == 0
-            return said
+            assert {heard.id for heard in deaf.server.heard if heard.method == "POST"} == {"streaming", "silent"}
 
-    assert asyncio.run(scenario(QueenPolicy(drain_ms_max=200), 1)) == ["end", ""]
-    asyncio.run(scenario(QueenPolicy(), 2))
+    asyncio.run(scenario())
+
+
+def test_what_only_waits_for_a_hive_is_told_as_well() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east")
+            await hive.join()
+            hive.server.behave = Endless()
+            spawning = ask(w, "/v1/workers/spawn", {"model": "tiny"}, "spawning")
+            await hive.server.next("/v1/workers/spawn")
+            w.queen.process.terminate()
+            await w.queen.until_told("draining")
+            w.queen.process.terminate()
+            got = await spawning
+            assert (got.status_code, got.headers["content-type"]) == (503, "application/json")
+            assert (got.json()["error"]["code"], got.headers["x-request-id"]) == ("DRAINING", "spawning")
+
+    asyncio.run(scenario())
+
+
+def test_to_be_asked_to_drain_again_changes_nothing() -> None:
+    may_end = asyncio.Event()
+
+    async def behave(heard: Heard) -> None:
+        await heard.begin()
+        await heard.put(STARTED, token(0))
+        await may_end.wait()
+        await heard.put(END, DONE)
+        await heard.end()
+
+    async def scenario() -> None:
+        async with world() as w:
+            await w.worker(behave)
+            async with w.asking() as stream:
+                await stream.until("token")
+                queued = ask_chat(w, "queued")
+                await until_depth(w, 1)
+                for _ in range(3):
+                    assert (await w.client.post("/v1/drain")).json()["state"] == "draining"
+                may_end.set()
+                assert [each.name for each in await stream.rest()] == ["end", ""]
+            assert (await queued).status_code == 200
+            assert await asyncio.wait_for(w.queen.process.wait(), 20) == 0
+
+    asyncio.run(scenario())
+
+
+class Deaf(Endless):
+    """Does not even say that it has stopped."""
+
+    async def __call__(self, heard: Heard) -> None:
+        if heard.method == "DELETE":
+            await asyncio.Event().wait()
+        await super().__call__(heard)
+
+
+def ask_chat(w: World, request_id: str) -> asyncio.Future[httpx2.Response]:
+    return ask(w, CHAT, chat(), request_id)
+
+
+def ask(w: World, path: str, body: dict[str, Any], request_id: str) -> asyncio.Future[httpx2.Response]:
+    return asyncio.ensure_future(w.client.post(path, json=body, headers={"x-request-id": request_id}))
+
+
+def last_of(said: list[Said]) -> list[str]:
+    """The last two events: the name and the code of a failure, and the end."""
+    failure, done = said[-2:]
+    return [f"{failure.name} {msgspec.json.decode(failure.data).get('code', '')}", done.data]
 
 
 def test_fifty_at_once_are_all_served_by_one_spawn() -> None:

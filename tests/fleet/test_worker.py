@@ -412,6 +412,9 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         running.signal(signal.SIGTERM)
         await running.until(lambda health: health.state == "draining")
         running.signal(signal.SIGINT)
+        failure, done = (await listening.rest())[-2:]
+        assert isinstance(failure, Failure)
+        assert (failure.code, done) == ("DRAINING", None)
         assert await running.ended() == 0
 
 

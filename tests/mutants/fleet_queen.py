@@ -256,4 +256,28 @@ PLANTED = (
         'os.unlink(f"{self._path}{ending}")',
         (f"{STORED}test_a_damaged_file_is_set_aside_and_begun_anew",),
     ),
+    Planted(
+        "queen-drain-again",
+        "to be asked to drain again is taken for a second signal",
+        "fleet/queen/program.py",
+        "lambda: server.drain()",
+        "lambda: server.end()",
+        (f"{ENDING}test_to_be_asked_to_drain_again_changes_nothing",),
+    ),
+    Planted(
+        "queen-second-signal",
+        "at a second signal nobody is told",
+        "fleet/queen/program.py",
+        "Server(app, self._ready, self._drain, cut=self._cut)",
+        "Server(app, self._ready, self._drain)",
+        (f"{ENDING}test_at_a_second_signal_who_waits_and_who_streams_is_told_at_once",),
+    ),
+    Planted(
+        "queen-cut-off",
+        "what the end cuts off is answered with somebody else's words",
+        "fleet/app.py",
+        "            await answering.cut_off()\n",
+        "",
+        (f"{ENDING}test_what_only_waits_for_a_hive_is_told_as_well",),
+    ),
 )

@@ -143,4 +143,12 @@ PLANTED = (
         "        except FileNotFoundError:\n            return True",
         (f"{WORKER}test_a_fault_may_be_for_one_worker_alone",),
     ),
+    Planted(
+        "worker-second-signal",
+        "at a second signal nobody is told",
+        "fleet/worker/worker.py",
+        "Server(app, self._accepting, self._drain, cut=self._cut)",
+        "Server(app, self._accepting, self._drain)",
+        (f"{WORKER}test_a_second_signal_ends_it_at_once",),
+    ),
 )

@@ -31,6 +31,7 @@ from penstock.fleet.routes import REQUEST_ID, Call, Endpoint, Json, as_app, body
 from penstock.fleet.schema import InferenceRequest
 
 OPEN_PATHS = ("/openapi.json",)
+ENDED_RETRY_S = 5
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -76,6 +77,9 @@ class App:
             await answering.fail(error)
         except _Left:
             pass
+        except asyncio.CancelledError:
+            await answering.cut_off()
+            raise
         except Exception as error:  # the supervisor of one request: the process goes on, and the log has it
             self._log.error("request failed", request_id=answering.request_id, error=repr(error), where=_where(error))
             await answering.fail(FleetError("INTERNAL", "an error of ours", {"request_id": answering.request_id}))
@@ -159,6 +163,11 @@ class _Answering:
             told = [pair for pair in message.get("headers", []) if pair[0].lower() != REQUEST_ID.encode()]
             message = {**message, "headers": [*told, (REQUEST_ID.encode(), self.request_id.encode())]}
         await self._send(message)
+
+    async def cut_off(self) -> None:
+        """The program ends before it has answered."""
+        if not self.status:
+            await self.fail(FleetError("DRAINING", "it ended before this was done", retry_after_s=ENDED_RETRY_S))
 
     async def fail(self, error: FleetError) -> None:
         """Answer with it; where the answer has begun already, nothing can be said any more: break it off."""

@@ -1,7 +1,8 @@
 """Serves an application on a socket that was bound before, until it is told to drain.
 
 A program of the fleet binds first, then listens, then says where it can be reached: whoever is told can connect. The
-first SIGTERM or SIGINT drains, the second ends at once.
+first SIGTERM or SIGINT drains. The second ends at once: who waits is answered DRAINING, who streams is told it. Being
+asked to drain over HTTP is no signal, and asking again changes nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from penstock.ports import BadInput, Problem
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG = 2_048
+LAST_S_MAX = 0.5
+"""For who is cut off to be told."""
 Step = Callable[[], Awaitable[None]]
 
 
@@ -69,7 +72,9 @@ def _problem(host: str, port: int, message: str, fix: str = "") -> BadInput:
 
 
 class Server(uvicorn.Server):
-    """`ready` is awaited once the socket accepts. `drain` is awaited when the first signal comes, then it ends."""
+    """`ready` is awaited once the socket accepts. `drain` is awaited when the first signal comes, then it ends. `cut`:
+    in its place when the second comes; takes a second at most.
+    """
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Server(uvicorn.Server):
         ready: Callable[[], Awaitable[None]],
         drain: Callable[[], Awaitable[None]],
         head_s_max: float = HEAD_S_MAX,
+        cut: Step | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -94,9 +100,10 @@ class Server(uvicorn.Server):
                 ws="none",
             )
         )
-        self._ready, self._drain = ready, drain
+        self._ready, self._drain, self._cut = ready, drain, cut
         self._ending: asyncio.Task[None] | None = None
         self._beginning: asyncio.Task[None] | None = None
+        self._cutting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept, then tell."""
@@ -115,17 +122,38 @@ class Server(uvicorn.Server):
             for each in SIGNALS:
                 loop.remove_signal_handler(each)
 
-    def end(self) -> None:
-        """Drain; when asked once more: end at once."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; and what it cuts off is told before the loop ends."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks and not self.force_exit:
+            await asyncio.wait(self.server_state.tasks, timeout=LAST_S_MAX)
+
+    def drain(self) -> None:
+        """Begin the end; again is nothing."""
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._drained())
-        else:
+
+    def end(self) -> None:
+        """A signal: drain; where it drains already: end at once; where that is under way: whatever is not told."""
+        if self._ending is None:
+            self.drain()
+        elif self._cutting is None:
+            self._cutting = asyncio.ensure_future(self._cut_short())
             self._ending.cancel()
+        else:
             self.should_exit = self.force_exit = True
 
     async def _drained(self) -> None:
         try:
             await self._drain()
+        finally:
+            self.should_exit |= self._cutting is None
+
+    async def _cut_short(self) -> None:
+        self.config.timeout_graceful_shutdown = 0
+        try:
+            if self._cut is not None:
+                await self._cut()
         finally:
             self.should_exit = True
 
@@ -135,7 +163,7 @@ async def serve(server: Server, listening: socket.socket) -> None:
     try:
         await server.serve([listening])
     finally:
-        for task in (server._beginning, server._ending):
+        for task in (server._beginning, server._ending, server._cutting):
             if task is not None and not task.done():
                 task.cancel()
                 with suppress(asyncio.CancelledError):

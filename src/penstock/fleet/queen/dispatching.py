@@ -45,6 +45,9 @@ class Flight(Protocol):
     async def cancel(self) -> None:
         """Somebody with its id wants it ended; returns when that is done."""
 
+    async def cut(self, error: FleetError) -> None:
+        """The queen ends, at once; returns when the client was told `error`."""
+
 
 @dataclass
 class Waiting:
@@ -172,11 +175,11 @@ class Dispatcher:
         await self._is_over.wait()
 
     async def cut(self, error: Callable[[], FleetError]) -> None:
-        """End what is still under way: who waits is told `error`, who has a worker that it was cancelled."""
+        """End what is still under way: who waits and who streams is told `error`."""
         for asked in self.routing.waiting():
             self._settle(asked.id, None, error())
         flights = [waiting.flight for waiting in self._flying.values() if waiting.place.done()]
-        await asyncio.gather(*(flight.cancel() for flight in flights), return_exceptions=True)
+        await asyncio.gather(*(flight.cut(error()) for flight in flights), return_exceptions=True)
 
     async def close(self) -> None:
         """Give up what is being done beside."""

@@ -105,6 +105,8 @@ class Exchange:
         self._is_served = False
         self._is_canceled = False
         self._is_hung = False
+        self._cut: FleetError | None = None
+        """Why it is ended, whatever its worker does."""
         self._before_last = b""
         """What was passed on before the last bytes: `[DONE]` may come after the event that says how it ended."""
 
@@ -132,6 +134,13 @@ class Exchange:
         self._work.cancel()
         await asyncio.wait((self._work,), timeout=LAST_S_MAX)
 
+    async def cut(self, error: FleetError) -> None:
+        """See `Flight`."""
+        self._cut = error
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait((self._work,), timeout=LAST_S_MAX)
+
     # --- from beginning to end --------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -146,8 +155,8 @@ class Exchange:
 
     async def _carried_or_failed(self) -> FleetError | None:
         try:
-            if self._is_canceled:
-                raise _canceled()
+            if self._cut is not None or self._is_canceled:
+                raise self._cut or _canceled()
             async with asyncio.timeout_at(self._wanted.deadline_s):
                 return await self._carry()
         except TimeoutError:
@@ -155,12 +164,12 @@ class Exchange:
         except FleetError as error:
             return error
         except asyncio.CancelledError:
-            if not self._is_canceled:
+            if self._cut is None and not self._is_canceled:
                 raise  # the client has left: there is nobody to tell
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
-            return _canceled()
+            return self._cut or _canceled()
 
     async def _carry(self) -> FleetError | None:
         """Until it was served. The failure, where the worker itself has told the client of it."""

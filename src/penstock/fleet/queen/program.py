@@ -13,7 +13,7 @@ import uvloop
 
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.core.fleet.routing import Routing
-from penstock.fleet.app import App
+from penstock.fleet.app import ENDED_RETRY_S, App
 from penstock.fleet.errors import FleetError
 from penstock.fleet.logs import Log, quiet_uvicorn
 from penstock.fleet.measures import Measures
@@ -65,10 +65,10 @@ class Queen:
         hives = Hives(self._registry, options.policy, self._log, options.token)
         self._dispatcher = hives.dispatcher = Dispatcher(routing, hives, self._log)
         floor = Floor(self._dispatcher, upstreams, Counts(measures, routing), self._log, options.policy)
-        answers = Answers(floor, hives, lambda: server.end())
+        answers = Answers(floor, hives, lambda: server.drain())
         app = App("Penstock queen", answers.endpoints(), self._log, measures, options.token)
         self._hives, self._url = hives, url_of(listening)
-        server = Server(app, self._ready, self._drain)
+        server = Server(app, self._ready, self._drain, cut=self._cut)
         watching = asyncio.ensure_future(hives.watch())
         try:
             await serve(server, listening)
@@ -93,7 +93,12 @@ class Queen:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._options.policy.drain_ms_max / 1_000):
                 await self._dispatcher.over()
-        await self._dispatcher.cut(lambda: FleetError("DRAINING", "the queen ended before it was served"))
+        await self._cut()
+
+    async def _cut(self) -> None:
+        """Tell all that are still there."""
+        self._dispatcher.routing.is_draining = True
+        await self._dispatcher.cut(lambda: FleetError("DRAINING", "the queen ended first", retry_after_s=ENDED_RETRY_S))
         with suppress(TimeoutError):
             async with asyncio.timeout(CUT_S_MAX):
                 await self._dispatcher.over()

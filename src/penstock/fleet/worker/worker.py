@@ -14,6 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -77,7 +78,7 @@ class Worker:
         self._measures.reading("busy", "Slots that are taken.", lambda: self._flights.busy)
         self._measures.reading("tokens", "Tokens made since the start.", lambda: self._flights.tokens_total)
         app = App("Penstock worker", self.endpoints(), log, self._measures, order.token)
-        self._server = Server(app, self._accepting, self._drain)
+        self._server = Server(app, self._accepting, self._drain, cut=self._cut)
 
     @property
     def state(self) -> WorkerState:
@@ -162,6 +163,13 @@ class Worker:
         except TimeoutError:
             self._flights.end_all(FleetError("DRAINING", "the worker ends"))
             await self._flights.empty()
+
+    async def _cut(self) -> None:
+        """Who is still served is told, and the engine stops."""
+        self._is_draining = True
+        self._flights.end_all(FleetError("DRAINING", "the worker ends", retry_after_s=RETRY_AFTER_S))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._flights.answered(), ENDED_S_MAX)
 
     async def _tell(self) -> None:
         """Tell the hive what is new, one thing after the other."""
