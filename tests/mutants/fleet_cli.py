@@ -7,6 +7,7 @@ from tests.mutants.defect import Planted
 AGENT = "tests/fleet/test_cli_agent.py::"
 CATALOGUE = "tests/fleet/test_catalogue.py::"
 CHOICES = "tests/fleet/test_cli_choices.py::"
+DOCTOR = "tests/fleet/test_cli_doctor.py::"
 FLEET = "tests/fleet/test_cli_fleet.py::"
 GRAMMAR = "tests/fleet/test_report_grammar.py::"
 IMPORTED = "test_a_parent_that_ends_while_its_program_is_still_being_imported_takes_it_along"
@@ -298,5 +299,21 @@ PLANTED = (
         "|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]",
         "",
         (f"{GRAMMAR}test_what_the_document_allows_the_queen_takes",),
+    ),
+    Planted(
+        "fleet-doctor-blind",
+        "a model whose file is gone is said to have all that it needs",
+        "wire/doctor_fleet.py",
+        "    except Unusable as error:\n        yield Finding(",
+        "    except Unusable as error:\n        yield from () and Finding(",
+        (f"{DOCTOR}test_what_the_models_of_this_machine_miss_is_told",),
+    ),
+    Planted(
+        "fleet-doctor-crash",
+        "a queen that accepts and says nothing ends the doctor",
+        "wire/doctor_fleet.py",
+        "except (Unreachable, TimeoutError):",
+        "except Unreachable:",
+        (f"{DOCTOR}test_a_queen_that_was_named_and_does_not_answer_is_told",),
     ),
 )

@@ -10,7 +10,10 @@ MARKS = {"ok": "ok  ", "warn": "WARN", "bad": "BAD "}
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print data instead of lines.")
 def doctor(as_json: bool) -> int:
-    """Look at the machine, the repository, penstock.toml and the tickets. Exit 2 if `penstock run` cannot work."""
+    """Look at the machine, the repository, penstock.toml, the tickets and the fleet, where one is used.
+
+    Exit 2 if `penstock run` cannot work.
+    """
     import msgspec
 
     from penstock.cli.main import here

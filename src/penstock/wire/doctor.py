@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from penstock.evidence.words import counted
 from penstock.ports import BadInput, Problem
 from penstock.settings.reader import FLEET, load_settings, needs_agent
 from penstock.wire.agent_program import agent_problem
+from penstock.wire.doctor_fleet import examine_fleet
 from penstock.wire.doctor_redgreen import examine_redgreen
 from penstock.wire.finding import Finding, bad
 from penstock.wire.project import Project, find_settings, open_project
@@ -27,10 +29,12 @@ from penstock.wire.run import open_sandbox
 
 
 def examine(directory: Path) -> list[Finding]:
-    """Look at the machine, the repository, the settings and the tickets; everything at once."""
-    with ThreadPoolExecutor(1) as beside:  # tests are collected meanwhile
+    """Look at the machine, the repository, the settings, the tickets and the fleet; everything at once."""
+    with ThreadPoolExecutor(2) as beside:  # tests are collected, and a queen is asked, meanwhile
         redgreen = beside.submit(lambda: list(examine_redgreen(directory)))
-        return [*_machine(), *_sandbox(directory), *_repository(directory), *redgreen.result()]
+        fleet = beside.submit(examine_fleet, os.environ)
+        here = [*_machine(), *_sandbox(directory), *_repository(directory)]
+        return [*here, *redgreen.result(), *fleet.result()]
 
 
 def _machine() -> Iterator[Finding]:
