@@ -7,11 +7,16 @@ import signal
 import socket
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from penstock.fleet.processes import child_pids
 from tests.fleet.hives import ECHO, Fields, at_once, command_of, has_ended, hive, is_free, port_of, scripted
+from tests.scenarios.waiting import until
+
+MANY = 12
 
 
 def test_a_worker_is_spawned_by_a_fork_and_serves(tmp_path: Path) -> None:
@@ -23,6 +28,23 @@ def test_a_worker_is_spawned_by_a_fork_and_serves(tmp_path: Path) -> None:
         assert command_of(told["pid"]).startswith(f"penstock worker {told['worker_id']}".encode())
         assert here.until(event="spawned")["cold"] is False
         assert here.is_heard(spawned["url"])
+
+
+def test_many_at_once_are_all_forked_and_none_has_what_another_one_was_given(tmp_path: Path) -> None:
+    """The template stands still until it has them all, so that it forks several from one process."""
+    with hive(tmp_path / "home", [{**ECHO, "workers_max": MANY}]) as here:
+        here.until(event="the template is there")
+        with ThreadPoolExecutor(MANY) as pool:
+            os.kill(here.template(), signal.SIGSTOP)
+            asked = [pool.submit(here.spawn) for _ in range(MANY)]
+            until(lambda: len(here.workers()) == MANY)
+            os.kill(here.template(), signal.SIGCONT)
+            assert {each.result()["state"] for each in asked} == {"idle"}
+        assert not any(here.until(event="spawned")["cold"] for _ in range(MANY))
+        pids = [each["pid"] for each in here.workers()]
+        assert set(pids) <= set(child_pids(here.process.pid))
+        held = [_sockets_and_pipes(pid) for pid in pids]
+        assert sum(map(len, held)) == len(set().union(*held))
 
 
 def test_a_worker_is_spawned_cold_where_there_is_no_template(tmp_path: Path) -> None:
@@ -259,3 +281,9 @@ def test_a_device_that_the_hive_was_told_of_has_its_own_memory(tmp_path: Path) -
         assert (status, fault["code"]) == (503, "INSUFFICIENT_MEMORY")
         assert fault["details"] == {"device": "gpu0", "required_bytes": 2_000, "available_bytes": 1_000}
         here.spawn(model="beside")
+
+
+def _sockets_and_pipes(pid: int) -> set[str]:
+    """What it holds of them."""
+    found = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+    return {each for each in found if each.startswith(("socket:", "pipe:"))}

@@ -33,6 +33,8 @@ PR_SET_CHILD_SUBREAPER = 36
 ORPHANED = 128 + signal.SIGKILL
 KILL_ROUNDS_MAX = 50
 ROUND_MS = 10
+EVERY_SIGNAL = signal.valid_signals()
+"""Looked up once: a worker that was forked has few milliseconds."""
 
 
 class Process(NamedTuple):
@@ -108,7 +110,7 @@ def end_here() -> None:
 
 
 def _await_end(owner_fd: int, ended: Callable[[], object]) -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+    signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)  # they are the main thread's
     os.set_blocking(owner_fd, True)
     with suppress(OSError):
         while os.read(owner_fd, 4_096):

@@ -77,6 +77,7 @@ class Hive:
         self._failures = measures.counter("failures", "Workers that failed, by model and code.", ("model", "code"))
         self._spawns = measures.counter("spawns", "Workers that were spawned, by model and way.", ("model", "way"))
         self._background: set[asyncio.Task[Any]] = set()
+        self._has_new_logs = False
         measures.reading("workers", "Workers that are alive.", lambda: len(self.roster.live()))
 
     # --- spawn ------------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ class Hive:
         self._spawns.labels(worker.model.name, "cold" if child.is_cold else "fork").inc()
         self._log.info("spawned", worker_id=worker.id, pid=child.pid, url=worker.url, cold=child.is_cold)
         self.adopt(worker, child)
-        forget_old(self.options.home / "logs")
+        self._has_new_logs = True
         if not worker.is_live:
             await self.ending.kill(worker, "it failed while it was started")
 
@@ -396,6 +397,13 @@ class Hive:
     def infos(self) -> tuple[WorkerInfo, ...]:
         """Of those that are listed."""
         return tuple(worker.info(self.options.name) for worker in self.roster.told())
+
+    def forget_old(self) -> None:
+        """Drop who ended long ago, and the logs that are too many. It looks at all of them: no spawn waits for that."""
+        self.roster.forget()
+        if self._has_new_logs:
+            self._has_new_logs = False
+            forget_old(self.options.home / "logs")
 
     def log_of(self, worker_id: str) -> WorkerLog:
         """Where a worker's words go."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -147,6 +148,8 @@ class _Program:
         if self._kept is None:
             self._say_line(f"hive {self._options.name} at {self._url}")
         await Caller(self._url).close()  # the first one loads its library: that costs no spawn
+        gc.collect()
+        gc.freeze()  # else a collection walks all modules, whenever many workers start
 
     async def _drain(self) -> None:
         await self._hive.drain()
@@ -163,7 +166,7 @@ class _Program:
     async def _keep_clean(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            self._hive.roster.forget()
+            self._hive.forget_old()
             await self._hive.ending.sweep()
 
     def _end(self) -> None:

@@ -125,7 +125,6 @@ class Roster:
     def add(self, worker: Worker) -> None:
         """One more."""
         self._workers[worker.id] = worker
-        self.forget()
         self.changed()
 
     def find(self, worker_id: str) -> Worker | None:
