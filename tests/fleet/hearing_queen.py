@@ -20,6 +20,8 @@ class HearingQueen:
     def __init__(self, port: int = 0) -> None:
         self.heard: list[Report] = []
         self.refusing: tuple[int, str] | None = None
+        self.answer: Report | None = None
+        """In place of the one that registers."""
         self.epoch = 7
         self._reports: queue.Queue[Report] = queue.Queue()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
@@ -34,7 +36,7 @@ class HearingQueen:
         if self.refusing is not None:
             status, code = self.refusing
             return status, {"error": {"code": code, "message": "so it is", "details": {}}}
-        return 200, {"name": report["name"], "epoch": self.epoch, "heartbeat_ms": 200}
+        return 200, self.answer or {"name": report["name"], "epoch": self.epoch, "heartbeat_ms": 200}
 
     def until(self, is_so: Callable[[Report], bool]) -> Report:
         """The next report that is so."""

@@ -71,6 +71,17 @@ def test_a_hive_that_cannot_join_says_why_and_ends(tmp_path: Path, status: int, 
             assert here.until(event="the queen does not have this hive; it ends")["code"] == code
 
 
+@pytest.mark.parametrize("told", [{"epoch": 7, "heartbeat_ms": 200, "name": "here"}, {"era": "7"}])
+def test_a_queen_of_another_version_is_told_so_whatever_she_answers(tmp_path: Path, told: Report) -> None:
+    with hearing_queen() as queen:
+        queen.answer = {**told, "api_version": 2, "version": "9.8.7"}
+        with hive(tmp_path / "home", queen=queen.url) as here:
+            assert here.ended() == 6
+            said = here.until(event="the queen does not have this hive; it ends")
+            assert said["code"] == "VERSION_MISMATCH"
+            assert "9.8.7" in said["why"]
+
+
 def test_a_hive_that_was_overtaken_ends_with_its_workers(tmp_path: Path) -> None:
     with hearing_queen() as queen, hive(tmp_path / "home", queen=queen.url) as here:
         pid = here.worker(here.spawn()["worker_id"])["pid"]

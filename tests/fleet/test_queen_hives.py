@@ -6,9 +6,11 @@ import asyncio
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import msgspec
+import pytest
 
 from penstock.core.fleet.known import KnownHive
 from penstock.core.fleet.parties import Device
@@ -194,6 +196,45 @@ def test_another_version_is_told_both() -> None:
             assert code_of(answer) == (426, "VERSION_MISMATCH")
             details = answer.json()["error"]["details"]
             assert (details["queen"]["api_version"], details["hive"]["api_version"]) == (API_VERSION, 99)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("more", [{"news": 1}, {"state": "asleep"}, {"devices": None, "version": {"major": 2}}])
+def test_another_version_is_told_first_whatever_else_it_says(more: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            report = {
+                "name": "east",
+                "url": "http://127.0.0.1:9",
+                "instance": "i",
+                "api_version": 2,
+                "version": "9.8.7",
+            }
+            answer = await w.client.post("/v1/hives", json=report | more)
+            assert code_of(answer) == (426, "VERSION_MISMATCH")
+            assert answer.json()["error"]["details"]["hive"]["api_version"] == 2
+            assert "same version" in answer.json()["error"]["details"]["fix"]
+            answer = await w.client.post("/v1/hives", json=report | {"api_version": API_VERSION} | more)
+            assert code_of(answer) == (400, "INVALID_REQUEST"), "of the same version, it is wrong"
+
+    asyncio.run(scenario())
+
+
+def test_who_tells_the_address_of_another_hive_gets_no_name() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east")
+            await hive.join()
+            for name, code in (("east", (409, "HIVE_NAME_TAKEN")), ("west", (503, "HIVE_UNREACHABLE"))):
+                forged = msgspec.structs.replace(hive.report(), name=name, instance="another", epoch=0)
+                answer = await w.client.post("/v1/hives", content=msgspec.json.encode(forged))
+                assert code_of(answer) == code
+            forged = msgspec.structs.replace(hive.report(), instance="another", epoch=hive.epoch + 1)
+            answer = await w.client.post("/v1/hives", content=msgspec.json.encode(forged))
+            assert code_of(answer) == (503, "HIVE_UNREACHABLE"), "in an epoch that nobody gave it"
+            assert (await hive.send()).status_code == 200
+            assert await listed(w) == {"east": "ready"}
 
     asyncio.run(scenario())
 

@@ -280,4 +280,28 @@ PLANTED = (
         "",
         (f"{ENDING}test_what_only_waits_for_a_hive_is_told_as_well",),
     ),
+    Planted(
+        "queen-own-address",
+        "who tells the address of a living hive gets its name",
+        "fleet/queen/hives.py",
+        'if (await caller.get("/v1/report", HiveReport)).instance == report.instance:',
+        'if (await caller.get("/v1/report", HiveReport)).instance:',
+        (f"{HIVES}test_who_tells_the_address_of_another_hive_gets_no_name",),
+    ),
+    Planted(
+        "queen-version-first",
+        "another version is refused for a field that we do not know",
+        "fleet/queen/endpoints.py",
+        'glance=lambda raw: refuse_other(raw, "queen", "hive"),',
+        "",
+        (f"{HIVES}test_another_version_is_told_first_whatever_else_it_says",),
+    ),
+    Planted(
+        "hive-version-first",
+        "a queen of another version is asked for ever",
+        "fleet/calling.py",
+        '        refuse_other(response.content, "client", "server")\n',
+        "",
+        (f"{REPORTS}test_a_queen_of_another_version_is_told_so_whatever_she_answers",),
+    ),
 )

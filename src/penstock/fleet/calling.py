@@ -13,6 +13,7 @@ from penstock import __version__
 from penstock.fleet.errors import heard
 from penstock.fleet.leaving import gone as gone
 from penstock.fleet.leaving import unless_gone as unless_gone
+from penstock.fleet.versions import refuse_other
 
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
@@ -109,6 +110,7 @@ def _read(response: httpx2.Response, kind: type[Answer]) -> Answer:
     try:
         return msgspec.json.decode(response.content, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        refuse_other(response.content, "client", "server")
         raise Unreachable(f"{response.request.url}: is no program of this version ({error})") from None
 
 

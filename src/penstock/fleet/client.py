@@ -8,7 +8,6 @@ from urllib.parse import quote
 import msgspec
 
 from penstock.fleet.calling import Caller, Unreachable
-from penstock.fleet.errors import FleetError
 from penstock.fleet.schema import (
     API_VERSION,
     Health,
@@ -21,6 +20,7 @@ from penstock.fleet.schema import (
     WorkerList,
 )
 from penstock.fleet.sse import TERMINAL, Event, Malformed, Reader, TooLong, read_event
+from penstock.fleet.versions import mismatch
 
 SILENCE_S_MAX = 900.0
 """Longest time without a byte: a queue and a load may come before the first token, each with its own deadline."""
@@ -47,8 +47,7 @@ class QueenClient:
         """That it is alive, and speaks our version."""
         told = await self._caller.get("/v1/health", Health)
         if told.api_version != API_VERSION:
-            message = f"it speaks version {told.api_version} of the API ({told.version}), we speak {API_VERSION}"
-            raise FleetError("VERSION_MISMATCH", message)
+            raise mismatch("client", "queen", told.api_version, told.version)
         return told
 
     async def workers(self) -> WorkerList:

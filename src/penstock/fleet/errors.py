@@ -68,7 +68,7 @@ ERRORS: Final[dict[str, Kind]] = {
 COMMAND_FIXES: Final[dict[str, str]] = {
     "CANCELED": "",
     "FENCED": "start it anew; with another --name, if the other hive is to stay",
-    "INVALID_REQUEST": "",
+    "INVALID_REQUEST": "correct what it names; `penstock COMMAND --help` says what may be given",
     "INVALID_TOKEN": "say which file has the token of this fleet: --token-file FILE",
     "LOAD_FAILED": "see `penstock workers`, and the log of its worker: `penstock workers logs WORKER`",
     "START_FAILED": "see `penstock workers`, and the log of its worker: `penstock workers logs WORKER`",
@@ -119,7 +119,8 @@ def heard(status: int, body: bytes, retry_after: str = "") -> FleetError:
     try:
         fault = msgspec.json.decode(body, type=ErrorBody).error
     except (msgspec.DecodeError, msgspec.ValidationError):
-        fault = Fault(code="INTERNAL", message=f"answered with status {status} and no error of ours")
+        code = "VERSION_MISMATCH" if status == ERRORS["VERSION_MISMATCH"].status else "INTERNAL"
+        fault = Fault(code=code, message=f"answered with status {status} and no error of ours")
     code = fault.code if fault.code in ERRORS else "INTERNAL"
     seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
     return FleetError(code, fault.message, fault.details, seconds)

@@ -65,6 +65,8 @@ class Endpoint:
     """Answers with events where the request asks for them."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Of the path: name to what it is."""
+    glance: Callable[[bytes], None] | None = None
+    """Looks at a body before anything else in it may be wrong. May raise `FleetError`."""
 
 
 class Json:
@@ -101,6 +103,8 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 def body_of(endpoint: Endpoint, raw: bytes) -> Any:
     """The body, checked. Raises `FleetError`."""
+    if endpoint.glance is not None:
+        endpoint.glance(raw)
     return read_body(raw, endpoint.body) if endpoint.body is not None else None
 
 

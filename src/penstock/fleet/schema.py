@@ -279,6 +279,9 @@ class Registered(Wire, frozen=True, kw_only=True):
     name: str
     epoch: int
     heartbeat_ms: int
+    version: str = ""
+    api_version: int = API_VERSION
+    """Of the queen."""
 
 
 class HiveInfo(Wire, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from penstock.fleet.schema import (
     WorkerInfo,
     WorkerList,
 )
+from penstock.fleet.versions import refuse_other
 
 DEADLINE_HEADER = "x-deadline-ms"
 DEADLINE_MS_MAX = 86_400_000
@@ -98,6 +99,7 @@ class Answers:
                 body=HiveReport,
                 answer=Registered,
                 errors=HIVE_ERRORS,
+                glance=lambda raw: refuse_other(raw, "queen", "hive"),
             ),
             Endpoint(
                 *("GET", "/v1/hives/{name}", "One hive.", self._hive),

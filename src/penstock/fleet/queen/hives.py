@@ -34,7 +34,6 @@ from penstock.fleet.queen.registry import AGAIN_S, HiveRegistry, Saving
 from penstock.fleet.schema import (
     API_VERSION,
     FieldProblem,
-    Health,
     HiveInfo,
     HiveReport,
     Registered,
@@ -42,6 +41,7 @@ from penstock.fleet.schema import (
     SpawnRequest,
     WorkerInfo,
 )
+from penstock.fleet.versions import mismatch
 
 ASK_S_MAX = 1.5
 """For a hive to say that it is there."""
@@ -86,7 +86,8 @@ class Hives:
         else:
             self._take(report)
         epoch = self._known[report.name].epoch
-        return Registered(name=report.name, epoch=epoch, heartbeat_ms=self._policy.heartbeat_ms)
+        heartbeat_ms = self._policy.heartbeat_ms
+        return Registered(name=report.name, epoch=epoch, heartbeat_ms=heartbeat_ms, version=__version__)
 
     async def recall(self) -> None:
         """Ask all that were known. Where that cannot be read: until it can."""
@@ -150,7 +151,7 @@ class Hives:
         """A process that did not speak for the name before."""
         held = self._known.get(report.name)
         is_other = held is not None and held.instance not in ("", report.instance)
-        if held is not None and is_other and held.url != report.url and not report.epoch:
+        if held is not None and is_other and not report.epoch:
             there = await self._asked(held.url)
             if there is not None and there.instance == held.instance:
                 told = f"the hive at {held.url} has this name"
@@ -159,12 +160,17 @@ class Hives:
         self._take(report)
 
     async def _reach(self, report: HiveReport) -> None:
+        """See that it is the one that answers where it says. Raises `FleetError`."""
+        told = f"another hive answers at {report.url}: tell an address of its own"
         try:
-            async with asyncio.timeout(ASK_S_MAX), Caller(report.url) as caller:
-                await caller.get("/v1/health", Health)
-        except (FleetError, Unreachable, TimeoutError):
+            async with asyncio.timeout(ASK_S_MAX), Caller(report.url, self._token) as caller:
+                if (await caller.get("/v1/report", HiveReport)).instance == report.instance:
+                    return
+        except FleetError as error:
+            told = f"the hive at {report.url} does not tell the queen what it has ({error.code})"
+        except (Unreachable, TimeoutError):
             told = f"the queen cannot reach the hive at {report.url}: tell an address that it can"
-            raise FleetError("HIVE_UNREACHABLE", told, retry_after_s=1) from None
+        raise FleetError("HIVE_UNREACHABLE", told, retry_after_s=1)
 
     def _claim(self, name: str, report: HiveReport) -> Granted:
         """Whether it may speak for the name. Who holds it now is asked by `_admit`. Raises `FleetError`."""
@@ -411,14 +417,7 @@ def _unreachable(hive: str) -> FleetError:
 
 def _check(report: HiveReport) -> None:
     if report.api_version != API_VERSION:
-        told = f"the queen speaks version {API_VERSION} of the API ({__version__}), "
-        told += f"the hive {report.api_version} ({report.version})"
-        details = {"queen": {"version": __version__, "api_version": API_VERSION}}
-        raise FleetError(
-            "VERSION_MISMATCH",
-            told,
-            details | {"hive": {"version": report.version, "api_version": report.api_version}},
-        )
+        raise mismatch("queen", "hive", report.api_version, report.version)
     ids = {worker.worker_id for worker in report.workers}
     wrong = {
         "name": not is_hive(report.name),
