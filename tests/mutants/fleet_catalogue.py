@@ -51,14 +51,6 @@ PLANTED = (
         (f"{CATALOGUE}test_a_name_is_taken_once",),
     ),
     Planted(
-        "catalogue-delete",
-        "a file that nobody downloaded is deleted with its model",
-        "fleet/catalogue/catalogue.py",
-        "if model.path != str(path):",
-        "if False:",
-        (f"{CATALOGUE}test_removing_forgets_the_model_and_leaves_a_file_that_was_not_downloaded",),
-    ),
-    Planted(
         "catalogue-check",
         "a file with other bytes of the same length passes",
         "fleet/catalogue/catalogue.py",
