@@ -10,6 +10,7 @@ PASSING = "tests/fleet/test_queen_passing.py::"
 ENDING = "tests/fleet/test_queen_ending.py::"
 HIVES = "tests/fleet/test_queen_hives.py::"
 REPORTS = "tests/fleet/test_hive_queen.py::"
+REFUSED = "tests/fleet/test_refused_bodies.py::"
 STORED = "tests/contract/test_hive_registries.py::"
 
 PLANTED = (
@@ -303,5 +304,37 @@ PLANTED = (
         '        refuse_other(response.content, "client", "server")\n',
         "",
         (f"{REPORTS}test_a_queen_of_another_version_is_told_so_whatever_she_answers",),
+    ),
+    Planted(
+        "refused-header",
+        "a header that is wrong is told in a round of its own",
+        "fleet/bodies.py",
+        'raise _invalid([*_problems(data or b"{}", kind), *beside]) from None',
+        'raise _invalid(_problems(data or b"{}", kind)) from None',
+        (f"{REFUSED}test_a_queen_tells_all_at_once", f"{REFUSED}test_a_worker_tells_all_at_once"),
+    ),
+    Planted(
+        "refused-grammar",
+        "a name that is not sound is told once all types are right",
+        "fleet/bodies.py",
+        "problems += wrong or _unlike(told, field, kind)",
+        "problems += wrong",
+        (f"{REFUSED}test_a_queen_tells_all_at_once", f"{REFUSED}test_a_hive_tells_all_at_once"),
+    ),
+    Planted(
+        "refused-items",
+        "of a list, only the first item that is wrong is told",
+        "fleet/bodies.py",
+        "yield from inside or [_as_told(error, name)]",
+        "yield from inside[:1] or [_as_told(error, name)]",
+        (f"{REFUSED}test_a_queen_tells_all_at_once", f"{REFUSED}test_a_worker_tells_all_at_once"),
+    ),
+    Planted(
+        "deadline-smaller",
+        "of two deadlines the larger counts",
+        "fleet/deadlines.py",
+        "return min(named, default=None)",
+        "return max(named, default=None)",
+        (f"{REFUSED}test_a_deadline_may_be_named_in_two_places", f"{REFUSED}test_of_two_deadlines_the_smaller_counts"),
     ),
 )

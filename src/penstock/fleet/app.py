@@ -110,7 +110,7 @@ class App:
         self._let_in(endpoint, headers)
         raw = await _read(headers, receive, self._body_s_max) if endpoint.method == "POST" else b""
         query = query_of(endpoint, scope.get("query_string", b""))
-        body = body_of(endpoint, raw)
+        body = body_of(endpoint, raw, headers)
         if isinstance(body, InferenceRequest) and is_request(body.request_id):
             answering.request_id = body.request_id
         call = Call(body, raw, path, headers, answering.request_id, query)

@@ -15,7 +15,7 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.fleet.bodies import read_body, read_query
-from penstock.fleet.schema import Wire
+from penstock.fleet.schema import FieldProblem, Wire
 
 Method = Literal["GET", "POST", "DELETE"]
 REQUEST_ID = "x-request-id"
@@ -67,6 +67,8 @@ class Endpoint:
     """Of the path: name to what it is."""
     glance: Callable[[bytes], None] | None = None
     """Looks at a body before anything else in it may be wrong. May raise `FleetError`."""
+    heading: Callable[[Mapping[str, str]], Sequence[FieldProblem]] = lambda headers: ()
+    """What is wrong with the headers, to be told with what is wrong in the body."""
 
 
 class Json:
@@ -101,11 +103,11 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-def body_of(endpoint: Endpoint, raw: bytes) -> Any:
+def body_of(endpoint: Endpoint, raw: bytes, headers: Mapping[str, str]) -> Any:
     """The body, checked. Raises `FleetError`."""
     if endpoint.glance is not None:
         endpoint.glance(raw)
-    return read_body(raw, endpoint.body) if endpoint.body is not None else None
+    return read_body(raw, endpoint.body, endpoint.heading(headers)) if endpoint.body is not None else None
 
 
 def query_of(endpoint: Endpoint, raw: bytes) -> Any:

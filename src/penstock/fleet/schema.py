@@ -19,6 +19,7 @@ from penstock.core.fleet.parties import COUNT_MAX, Count, Device, Offer, Slots
 API_VERSION = 1
 """Programs of other API versions are not spoken to."""
 
+DEADLINE_MS_MAX = 86_400_000
 TEXT_CHARS_MAX = 1_000_000
 TOKENS_MAX = 1_000_000
 
@@ -99,7 +100,7 @@ class InferenceRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
     stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=16)] = ()
     request_id: Annotated[str, Meta(max_length=128), _like(names.REQUEST.pattern, may_be_empty=True)] = ""
-    deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
+    deadline_ms: Annotated[int, Meta(ge=1, le=DEADLINE_MS_MAX)] | None = None
 
 
 class Started(Wire, frozen=True, kw_only=True):

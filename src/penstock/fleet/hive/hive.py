@@ -22,11 +22,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from penstock.core.fleet.names import is_model, is_worker
 from penstock.core.fleet.parties import Device, Offer
 from penstock.core.fleet.restarts import Restarts
 from penstock.fleet.bodies import refuse
-from penstock.fleet.choices import is_address
 from penstock.fleet.errors import FleetError
 from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.ending import Ending
@@ -217,7 +215,6 @@ class Hive:
     def _take_in(self, told: ReadyCallback) -> Acknowledged:
         if told.nonce:
             raise FleetError("GONE", "this hive has spawned no such worker, or long ago")
-        refuse(_problems(told))
         worker = Worker(
             id=told.worker_id,
             model=self._told_model(told),
@@ -435,16 +432,6 @@ class Due:
     def __init__(self, model: str, restarts: int, due_ms: int) -> None:
         self.model, self.restarts, self.due_ms = model, restarts, due_ms
         self.timer: asyncio.TimerHandle | None = None
-
-
-def _problems(told: ReadyCallback) -> list[FieldProblem]:
-    checks = {
-        "worker_id": is_worker(told.worker_id),
-        "model_ref": is_model(told.model_ref),
-        "url": is_address(told.url),
-        "backend": told.backend in ("scripted", "llama", "upstream"),
-    }
-    return [FieldProblem(field=name, message="is not sound") for name, is_sound in checks.items() if not is_sound]
 
 
 def _backend(told: ReadyCallback) -> Any:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 from penstock import __version__
-from penstock.core.fleet.names import is_model, is_request, is_worker
+from penstock.core.fleet.names import is_worker
 from penstock.core.fleet.routing import Routing
 from penstock.fleet.bodies import refuse
+from penstock.fleet.deadlines import deadline_of, in_header
 from penstock.fleet.errors import FleetError
 from penstock.fleet.queen.dialects import Dialect, OpenAi, Ours
 from penstock.fleet.queen.exchange import Exchange, Floor, Wanted
@@ -35,8 +36,6 @@ from penstock.fleet.schema import (
 )
 from penstock.fleet.versions import refuse_other
 
-DEADLINE_HEADER = "x-deadline-ms"
-DEADLINE_MS_MAX = 86_400_000
 INFER_ERRORS = (
     *("MODEL_NOT_FOUND", "DUPLICATE_REQUEST", "QUEUE_FULL", "DRAINING", "NO_HIVE", "MODEL_FAILING"),
     *("INSUFFICIENT_MEMORY", "DEADLINE_EXCEEDED", "WORKER_FAILED"),
@@ -66,6 +65,7 @@ class Answers:
                 body=InferenceRequest,
                 content_type="text/event-stream",
                 errors=INFER_ERRORS,
+                heading=in_header,
             ),
             Endpoint(
                 *("DELETE", "/v1/inference/{id}", "Cancel a request; again is no error.", self._cancel),
@@ -79,6 +79,7 @@ class Answers:
                 errors=(*INFER_ERRORS, "WORKER_CRASHED", "WORKER_HUNG", "BAD_ENGINE_REPLY", "CANCELED"),
                 keeps_unknown=True,
                 may_stream=True,
+                heading=in_header,
             ),
             Endpoint("GET", "/v1/models", "What can be asked for.", self._models, answer=ModelList),
             Endpoint(
@@ -151,8 +152,6 @@ class Answers:
 
     async def _infer(self, call: Call) -> Exchange:
         asked: InferenceRequest = call.body
-        if asked.request_id and not is_request(asked.request_id):
-            refuse([FieldProblem(field="request_id", message="is no id of a request")])
         await self._hives.recalled.wait()
         return self._exchange(call, self._named(asked.model), self._ours, True, asked.deadline_ms)
 
@@ -170,7 +169,7 @@ class Answers:
         given_ms: int | None = None,
     ) -> Exchange:
         now_s = asyncio.get_running_loop().time()
-        deadline_ms = min(_deadline_ms(call, given_ms), DEADLINE_MS_MAX) or self._floor.policy.request_deadline_ms
+        deadline_ms = deadline_of(call.headers, given_ms) or self._floor.policy.request_deadline_ms
         wanted = Wanted(
             id=call.request_id,
             model=model,
@@ -194,8 +193,6 @@ class Answers:
                 return offered[0]
             if offered:
                 refuse([FieldProblem(field="model", message="is missing, and there is more than one")])
-        elif not is_model(model):
-            refuse([FieldProblem(field="model", message="is no name of a model")])
         return model
 
     async def _cancel(self, call: Call) -> None:
@@ -268,13 +265,3 @@ class Answers:
 
 def _offered(routing: Routing) -> list[str]:
     return sorted({model for hive in routing.hives.values() for model in hive.offers})
-
-
-def _deadline_ms(call: Call, given_ms: int | None) -> int:
-    """What the request names; 0 where it names none. Raises `FleetError`."""
-    if given_ms is not None:
-        return given_ms
-    told = call.headers.get(DEADLINE_HEADER, "")
-    if told and not (told.isascii() and told.isdigit() and 0 < len(told) < 10 and int(told)):
-        refuse([FieldProblem(field=DEADLINE_HEADER, message="is no number of milliseconds")])
-    return int(told or "0")

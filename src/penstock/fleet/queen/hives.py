@@ -21,19 +21,19 @@ from penstock import __version__
 from penstock.core.fleet.fencing import Claim, FencedOff, Granted, NameTaken, register
 from penstock.core.fleet.known import KnownHive
 from penstock.core.fleet.life import LIVE
-from penstock.core.fleet.names import is_hive, is_model, is_worker
+from penstock.core.fleet.names import is_worker
 from penstock.core.fleet.parties import Failed, Hive, Refuse, Worker, Working
 from penstock.core.fleet.policy import HivePolicy, QueenPolicy
 from penstock.fleet.bodies import refuse
 from penstock.fleet.calling import Caller, Unreachable
 from penstock.fleet.choices import is_address
 from penstock.fleet.errors import FleetError
+from penstock.fleet.grammars import unlike
 from penstock.fleet.logs import Log
 from penstock.fleet.queen.dispatching import Dispatcher, error_of, now_ms
 from penstock.fleet.queen.registry import AGAIN_S, HiveRegistry, Saving
 from penstock.fleet.schema import (
     API_VERSION,
-    FieldProblem,
     HiveInfo,
     HiveReport,
     Registered,
@@ -418,19 +418,7 @@ def _unreachable(hive: str) -> FleetError:
 def _check(report: HiveReport) -> None:
     if report.api_version != API_VERSION:
         raise mismatch("queen", "hive", report.api_version, report.version)
-    ids = {worker.worker_id for worker in report.workers}
-    wrong = {
-        "name": not is_hive(report.name),
-        "url": not is_address(report.url),
-        "instance": not report.instance,
-        "offers": not all(is_model(offer.name) and offer.slots > 0 for offer in report.offers),
-        "workers": not all(map(_is_sound, report.workers)) or len(ids) < len(report.workers),
-    }
-    refuse([FieldProblem(field=name, message="is not what it may be") for name, is_wrong in wrong.items() if is_wrong])
-
-
-def _is_sound(worker: WorkerInfo) -> bool:
-    return is_worker(worker.worker_id) and is_address(worker.url) and worker.slots > 0
+    refuse(unlike(report))
 
 
 def _hive(report: HiveReport, heard_ms: int) -> Hive:

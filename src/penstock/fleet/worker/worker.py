@@ -20,9 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock import __version__
 from penstock.core.fleet.life import SERVING, WorkerState
-from penstock.core.fleet.names import is_request
 from penstock.fleet.app import App
-from penstock.fleet.bodies import refuse
+from penstock.fleet.deadlines import deadline_of, in_header
 from penstock.fleet.errors import FleetError
 from penstock.fleet.leaving import unless_gone
 from penstock.fleet.logs import Log
@@ -33,7 +32,6 @@ from penstock.fleet.schema import (
     API_VERSION,
     ChatRequest,
     End,
-    FieldProblem,
     InferenceRequest,
     Progress,
     Ready,
@@ -47,8 +45,6 @@ from penstock.fleet.worker.callback import tell_hive
 from penstock.fleet.worker.engine import Engine, LoadFailed
 from penstock.fleet.worker.flights import RETRY_AFTER_S, Flights
 
-DEADLINE_HEADER = "x-deadline-ms"
-DEADLINE_MS_MAX = 86_400_000
 ENDED_S_MAX = 1.0
 """How long a failed worker waits for its engine to let go of its requests."""
 NOW_SERVED = ("NOT_READY", "DRAINING", "WORKER_FAILED", "ALL_SLOTS_BUSY", "DUPLICATE_REQUEST", "MODEL_NOT_FOUND")
@@ -227,6 +223,7 @@ class Worker:
                 body=InferenceRequest,
                 content_type=CONTENT_TYPE,
                 errors=NOW_SERVED,
+                heading=in_header,
             ),
             Endpoint(
                 "POST",
@@ -237,6 +234,7 @@ class Worker:
                 errors=(*NOW_SERVED, *FROM_ENGINE),
                 keeps_unknown=True,
                 may_stream=True,
+                heading=in_header,
             ),
             Endpoint(
                 "DELETE",
@@ -298,15 +296,13 @@ class Worker:
     async def _inference(self, call: Call) -> ASGIApp:
         asked: InferenceRequest = call.body
         self._refuse(asked.model)
-        if asked.request_id and not is_request(asked.request_id):
-            refuse([FieldProblem(field="request_id", message="is no id: letters, digits, `_` and `-`, at most 128")])
-        given = [limit for limit in (asked.deadline_ms, deadline_of(call)) if limit is not None]
-        first = self._first.observe
-        return Stream(self._engine, self._flights, call.request_id, min(given, default=None), first, asked)
+        deadline_ms = deadline_of(call.headers, asked.deadline_ms)
+        return Stream(self._engine, self._flights, call.request_id, deadline_ms, self._first.observe, asked)
 
     async def _chat(self, call: Call) -> ASGIApp:
         self._refuse(call.body.model)
-        return Passage(self._engine, self._flights, call.request_id, deadline_of(call), self._first.observe, call)
+        first = self._first.observe
+        return Passage(self._engine, self._flights, call.request_id, deadline_of(call.headers), first, call)
 
     async def _cancel(self, call: Call) -> None:
         if not await self._flights.cancel(call.path["request_id"]):
@@ -323,14 +319,3 @@ class Worker:
             raise FleetError("NOT_READY", "the model is loading", details, RETRY_AFTER_S)
         if model not in ("", self._order.model.name):
             raise FleetError("MODEL_NOT_FOUND", "this worker serves another model")
-
-
-def deadline_of(call: Call) -> int | None:
-    """Of the header. Raises `FleetError` where it says no time."""
-    given = call.headers.get(DEADLINE_HEADER, "")
-    if not given:
-        return None
-    if given.isascii() and given.isdigit() and len(given) < 10 and 0 < int(given) <= DEADLINE_MS_MAX:
-        return int(given)
-    refuse([FieldProblem(field=DEADLINE_HEADER, message=f"is no whole number of 1 to {DEADLINE_MS_MAX}")])
-    return None
