@@ -19,7 +19,7 @@ import httpx2
 import msgspec
 
 from penstock.core.fleet.life import WorkerState
-from penstock.core.fleet.parties import Device, Offer
+from penstock.core.fleet.parties import Device, Offer, PortsLeft
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.fleet.queen.program import QueenOptions
 from penstock.fleet.schema import API_VERSION, HiveReport, WorkerInfo
@@ -131,8 +131,9 @@ class Heard:
         self.writer.write(head.encode() + body)
         await self.writer.drain()
 
-    async def fail(self, status: int, code: str, **headers: str) -> None:
-        await self.answer(status, msgspec.json.encode({"error": {"code": code, "message": code}}), **headers)
+    async def fail(self, status: int, code: str, details: dict[str, Any] | None = None, **headers: str) -> None:
+        fault = {"code": code, "message": code, "details": details or {}}
+        await self.answer(status, msgspec.json.encode({"error": fault}), **headers)
 
     def crash(self) -> None:
         self.writer.transport.abort()
@@ -251,6 +252,8 @@ class TestWorker:
     memory: int = 0
     code: str = ""
     message: str = ""
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
 
     def info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -266,6 +269,8 @@ class TestWorker:
             memory_bytes=self.memory,
             code=self.code,
             message=self.message,
+            exit_code=self.exit_code,
+            log=self.log,
         )
 
 
@@ -285,6 +290,8 @@ class TestHive:
         self.spawns: list[str] = []
         self.ended: list[str] = []
         self.refuses: tuple[int, str] | None = None
+        self.refusal_details: dict[str, Any] = {}
+        self.ports: PortsLeft = "free"
         self.state: Any = "ready"
         self.api_version = API_VERSION
         self.server = Listening(self.answer)
@@ -314,6 +321,7 @@ class TestHive:
             offers=self.offers,
             workers=tuple(worker.info() for worker in self.workers.values()),
             workers_max=8,
+            ports=self.ports,
         )
 
     async def send(self) -> httpx2.Response:
@@ -374,7 +382,7 @@ class TestHive:
         model = msgspec.json.decode(heard.body)["model"]
         self.spawns.append(model)
         if self.refuses is not None:
-            await heard.fail(*self.refuses)
+            await heard.fail(*self.refuses, self.refusal_details)
             return
         offer = next(offer for offer in self.offers if offer.name == model)
         worker = await self.add(

@@ -13,10 +13,11 @@ from starlette.types import Message, Scope
 
 from penstock.fleet.app import App
 from penstock.fleet.bodies import read_body
-from penstock.fleet.errors import FleetError
+from penstock.fleet.errors import ERRORS, FleetError
 from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.orders import Model, WorkerOrder
+from penstock.fleet.queen.exchange import AsAnswered
 from penstock.fleet.routes import Call, Endpoint
 from penstock.fleet.schema import Health, InferenceRequest, SpawnRequest
 from penstock.fleet.sse import CONTENT_TYPE, NAMES
@@ -47,7 +48,15 @@ def operation(path: str, method: str) -> dict[str, Any]:
     return told
 
 
-async def answered(method: str, path: str) -> list[Message]:
+def failing(error: Exception) -> App:
+    async def fail(call: Call) -> None:
+        raise error
+
+    endpoint = Endpoint("GET", "/v1/things/list", "All.", fail, answer=Health)
+    return App("Things", [endpoint], Log("things", io.StringIO()), Measures("things"))
+
+
+async def answered(method: str, path: str, asked: App | None = None) -> list[Message]:
     """All that is sent back."""
     sent: list[Message] = []
 
@@ -58,7 +67,7 @@ async def answered(method: str, path: str) -> list[Message]:
         sent.append(message)
 
     scope: Scope = {"type": "http", "method": method, "path": path, "headers": [], "root_path": ""}
-    await app()(scope, receive, send)
+    await (asked or app())(scope, receive, send)
     return sent
 
 
@@ -68,6 +77,22 @@ async def answered(method: str, path: str) -> list[Message]:
 def test_a_path_allows_its_own_methods_and_no_others(path: str, allowed: bytes) -> None:
     begun, _ = asyncio.run(answered("PATCH", path))
     assert (begun["status"], dict(begun["headers"])[b"allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_who_is_to_come_again_is_told_when_in_whole_seconds(code: str) -> None:
+    begun, _ = asyncio.run(answered("GET", "/v1/things/list", failing(FleetError(code, "so it is"))))
+    told = dict(begun["headers"]).get(b"retry-after", b"")
+    assert begun["status"] == ERRORS[code].status
+    assert (told.isdigit() and int(told) > 0) is (begun["status"] in (429, 503))
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, {"Retry-After": ""}])
+def test_what_an_engine_leaves_open_is_told_as_well(headers: dict[str, str]) -> None:
+    said = AsAnswered("ALL_SLOTS_BUSY", "busy", answered=429, raw=b"{}", told=headers)
+    begun, body = asyncio.run(answered("GET", "/v1/things/list", failing(said)))
+    assert (begun["status"], body["body"]) == (429, b"{}")
+    assert [value for name, value in begun["headers"] if name.lower() == b"retry-after"] == [b"5"]
 
 
 def test_a_body_whose_fields_all_have_a_default_may_be_left_out() -> None:

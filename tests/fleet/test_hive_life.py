@@ -76,6 +76,34 @@ def test_replacements_wait_longer_each_time_and_stop_when_the_breaker_opens(tmp_
         assert [worker["state"] for worker in here.workers()] == ["failed", "failed"]
 
 
+def dies(here: HiveProcess) -> int:
+    """The idle worker is killed: the wait before there is another, which then is."""
+    (worker,) = [worker for worker in here.workers() if worker["state"] == "idle"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    wait_ms: int = here.until(event="to be replaced", worker_id=worker["worker_id"])["wait_ms"]
+    here.until(event="worker", state="idle")
+    return wait_ms
+
+
+def test_what_loads_and_dies_waits_twice_as_long_each_time_until_it_has_served(tmp_path: Path) -> None:
+    with hive(tmp_path / "home", policy={**QUICK, "failures_max": 9}) as here:
+        here.spawn()
+        here.until(event="worker", state="idle")
+        assert [dies(here) for _ in range(4)] == [20, 40, 80, 160]
+        (worker,) = [worker for worker in here.workers() if worker["state"] == "idle"]
+        Stream(worker["url"]).until(End)
+        while not (told := here.worker(worker["worker_id"]))["tokens_total"] or told["busy"]:
+            os.sched_yield()
+        assert [dies(here) for _ in range(2)] == [20, 40]
+
+
+def test_what_was_there_for_long_was_well(tmp_path: Path) -> None:
+    with hive(tmp_path / "home", policy={**QUICK, "failures_max": 9, "proven_ms": 1}) as here:
+        here.spawn()
+        here.until(event="worker", state="idle")
+        assert [dies(here) for _ in range(3)] == [20, 20, 20]
+
+
 def test_a_spawn_that_is_asked_for_is_the_replacement_that_was_owed(tmp_path: Path) -> None:
     with hive(tmp_path / "home", [{**ECHO, "workers_max": 1}], policy={**QUICK, "backoff_base_ms": 30_000}) as here:
         first = here.spawn()

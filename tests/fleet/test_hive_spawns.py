@@ -104,13 +104,19 @@ def test_a_taken_port_is_skipped_and_a_full_range_is_an_error(tmp_path: Path) ->
         taken.listen()
         first = taken.getsockname()[1]
         with hive(tmp_path / "home", policy={"port_first": first, "port_last": first + 1}) as here:
-            if is_free(first + 1):
+            assert here.call("GET", "/v1/report").json()["ports"] == "free"
+            is_ours = is_free(first + 1)
+            if is_ours:
                 assert port_of(here.spawn()["url"]) == first + 1
             status, fault = here.refused()
             assert (status, fault["code"]) == (503, "PORTS_EXHAUSTED")
-            assert fault["details"] == {"port_first": first, "port_last": first + 1}
+            assert fault["details"] == {"port_first": first, "port_last": first + 1, "workers": int(is_ours)}
+            assert here.call("GET", "/v1/report").json()["ports"] == ("own" if is_ours else "foreign")
             status, fault = here.refused(port=first)
             assert (status, fault["code"]) == (409, "PORT_TAKEN")
+            taken.close()
+            assert here.call("GET", "/v1/report").json()["ports"] == "free"
+            here.spawn()
 
 
 def test_a_port_that_is_asked_for_is_had(tmp_path: Path) -> None:

@@ -379,9 +379,11 @@ def test_a_load_that_fails_is_told_with_its_reason() -> None:
             asking = asyncio.ensure_future(w.infer())
             (worker,) = await until(lambda: list(hive.workers.values()))
             worker.state, worker.code, worker.message = "failed", "LOADING_TIMEOUT", "layer 3 of 9"
+            worker.exit_code, worker.log = 3, ("layer 2", "layer 3")
             await hive.send()
             failure = msgspec.json.decode((await asking)[-2].data)
-            assert failure == {"code": "LOADING_TIMEOUT", "message": "layer 3 of 9"}
+            details = {"worker_id": worker.id, "exit_code": 3, "log": ["layer 2", "layer 3"]}
+            assert failure == {"code": "LOADING_TIMEOUT", "message": "layer 3 of 9", "details": details}
 
     asyncio.run(scenario())
 
@@ -412,6 +414,39 @@ def test_an_idle_worker_makes_way_for_another_model() -> None:
             hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=1_000),)
             await hive.send()
             assert [each.name for each in await asking][-3:] == ["token", "end", ""]
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_for_a_port_is_not_told_the_same_again_and_again() -> None:
+    async def scenario() -> None:
+        async with world(QueenPolicy(spawn_again_ms=1)) as w:
+            hive = await w.hive("east", offer(), offer("wide"))
+            hive.ports, hive.refuses = "own", (503, "PORTS_EXHAUSTED")
+            worker = await hive.add(model="wide", state="busy")
+            await hive.join()
+            asking = asyncio.ensure_future(w.infer())
+            for _ in range(50):
+                await hive.send()
+            assert hive.spawns == []
+            hive.ports, hive.refuses = "free", None
+            await hive.kill(worker)
+            await hive.send()
+            said = [msgspec.json.decode(each.data)["phase"] for each in await asking if each.name == "progress"]
+            assert said == list(dict.fromkeys(said)) and said[0] == "queued"
+
+    asyncio.run(scenario())
+
+
+def test_what_a_hive_says_of_a_spawn_that_failed_reaches_who_waits() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer())
+            hive.refuses, hive.refusal_details = (502, "START_FAILED"), {"worker_id": "w", "exit_code": 1, "log": ["a"]}
+            await hive.join()
+            got = await w.client.post("/v1/chat/completions", json={"model": "tiny", "messages": [{"role": "user"}]})
+            assert code_of(got) == (502, "START_FAILED")
+            assert got.json()["error"]["details"] == hive.refusal_details
 
     asyncio.run(scenario())
 

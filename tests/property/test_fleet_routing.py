@@ -138,7 +138,9 @@ class Fleet:
             return
         order = self.orders.pop(self.data.draw(st.integers(0, len(self.orders) - 1)))
         if self.data.draw(st.integers(0, 3)) == 0:
-            code = self.data.draw(st.sampled_from(("WORKERS_EXHAUSTED", "HIVE_UNREACHABLE", "START_FAILED")))
+            code = self.data.draw(
+                st.sampled_from(("WORKERS_EXHAUSTED", "PORTS_EXHAUSTED", "HIVE_UNREACHABLE", "START_FAILED"))
+            )
             self.routing.spawn_failed(order.hive, order.model, Failed(code, "no"), self.now_ms)
         else:
             self.spawn(order, "starting")

@@ -156,15 +156,24 @@ class Client:
     @property
     def code(self) -> str:
         """Of the error that it was told, as a status or in the stream; empty for none."""
+        return str(self._fault.get("code", ""))
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Of that error."""
+        return dict(self._fault["details"])
+
+    @property
+    def _fault(self) -> dict[str, Any]:
         if self.status >= 400:
-            return str(json.loads(self.raw)["error"]["code"]) if self.is_over else ""
+            return dict(json.loads(self.raw)["error"]) if self.is_over else {}
         for said in self.events:
             told = _data(said)
             if said.name == "error":
-                return str(told["code"])
+                return told
             if isinstance(told.get("error"), dict):
-                return str(told["error"]["code"])
-        return ""
+                return dict(told["error"])
+        return {}
 
     @property
     def stop_reason(self) -> str:

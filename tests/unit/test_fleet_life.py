@@ -80,15 +80,19 @@ POLICY = HivePolicy(
 )
 
 
-def test_the_backoff_doubles_up_to_its_cap_and_begins_anew_after_success() -> None:
+def test_the_backoff_doubles_for_what_loads_and_dies_and_begins_anew_for_what_was_well() -> None:
     restarts = Restarts(POLICY)
     waits = [restarts.backoff_ms()]
     for number in range(6):
-        restarts.failed(number * 20_000)
+        restarts.start(number * 20_000)
+        restarts.loaded()  # only what has loaded is replaced
+        restarts.failed(number * 20_000 + 1)
         waits.append(restarts.backoff_ms())
     assert waits == [0, 100, 200, 400, 800, 1_000, 1_000]
-    restarts.worked()
-    assert restarts.backoff_ms() == 0
+    restarts.start(200_000)
+    restarts.loaded()
+    restarts.failed(300_000, had_proven=True)
+    assert restarts.backoff_ms() == 100
 
 
 def test_failures_that_lie_far_apart_open_no_breaker() -> None:
@@ -110,7 +114,7 @@ def test_a_breaker_opens_lets_one_try_through_and_opens_again_or_closes() -> Non
     restarts.failed(5_001)
     assert restarts.wait_ms(5_001) == POLICY.breaker_ms
     restarts.start(10_001)
-    restarts.worked()
+    restarts.loaded()
     assert not restarts.is_open(10_001)
     restarts.failed(10_002)
     assert not restarts.is_open(10_002), "it counts anew"

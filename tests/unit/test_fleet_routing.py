@@ -286,10 +286,11 @@ def test_too_large_for_any_machine_is_said_at_once_and_for_now_after_a_moment() 
 
 def test_who_waited_for_a_load_that_failed_is_told_why_and_who_comes_later_is_not() -> None:
     history = History().hive("h").worker("w", state="loading").arrive("a")
-    history.worker("w", state="failed", code="LOAD_FAILED", message="no layers")
+    history.worker("w", state="failed", code="LOAD_FAILED", message="no layers", exit_code=3, log=("no", "way"))
     history.arrive("b")
     orders = history.owed()
-    assert Refuse(request="a", code="LOAD_FAILED", message="no layers", retry_after_s=1) in orders
+    told = {"worker_id": "w", "exit_code": 3, "log": ["no", "way"]}
+    assert Refuse(request="a", code="LOAD_FAILED", message="no layers", retry_after_s=1, details=told) in orders
     assert Spawn(hive="h", model="m") in history.owed() + orders
 
 
@@ -307,6 +308,68 @@ def test_no_room_is_no_failure() -> None:
     history.routing.spawn_failed("h", "m", Failed("WORKERS_EXHAUSTED", "full"), history.now_ms)
     assert history.owed() == []
     assert history.after(POLICY.spawn_again_ms).owed() == [Spawn(hive="h", model="m")]
+
+
+def test_where_others_have_every_port_who_waits_is_told_until_there_is_one() -> None:
+    history = History().hive("h").arrive("a")
+    assert history.owed() == [Spawn(hive="h", model="m")]
+    history.routing.spawn_failed("h", "m", Failed("PORTS_EXHAUSTED", "all by others"), history.now_ms)
+    (refused,) = history.owed()
+    assert isinstance(refused, Refuse) and (refused.code, refused.retry_after_s) == ("PORTS_EXHAUSTED", 2)
+    assert history.arrive("b").refused() == {"b": "PORTS_EXHAUSTED"}
+    placed = history.routing.place("m", history.now_ms)
+    assert isinstance(placed, Refuse) and placed.code == "PORTS_EXHAUSTED"
+    history.hives["h"].ports = "free"
+    assert history.report().arrive("c").owed() == [Spawn(hive="h", model="m")]
+
+
+def test_where_one_hive_has_no_port_another_is_asked() -> None:
+    history = History().hive("h").hive("i", free=10).arrive("a")
+    assert history.owed() == [Spawn(hive="h", model="m")]
+    history.routing.spawn_failed("h", "m", Failed("PORTS_EXHAUSTED", "all by others"), history.now_ms)
+    assert history.owed() == [Spawn(hive="i", model="m")]
+
+
+def test_an_idle_worker_of_another_model_gives_its_port() -> None:
+    history = History().hive("h", offer(), offer("n")).worker("w", model="n").arrive("a")
+    assert history.owed() == [Spawn(hive="h", model="m")]
+    history.routing.spawn_failed("h", "m", Failed("PORTS_EXHAUSTED", "full", {"workers": 1}), history.now_ms)
+    assert history.owed() == [Evict(worker="w", hive="h")]
+    assert history.after(POLICY.spawn_again_ms).owed() == []
+    history.hives["h"].ports = "free"
+    history.gone("w")
+    assert history.owed() == [Spawn(hive="h", model="m")]
+
+
+def test_for_the_port_of_a_worker_that_serves_is_waited_and_nobody_is_asked_meanwhile() -> None:
+    history = History().hive("h", offer(), offer("n")).worker("w", model="n").arrive("b", model="n")
+    assert history.given() == {"b": "w"}
+    assert history.arrive("a").owed() == [Spawn(hive="h", model="m")]
+    history.routing.spawn_failed("h", "m", Failed("PORTS_EXHAUSTED", "full", {"workers": 1}), history.now_ms)
+    for _ in range(5):
+        assert history.after(POLICY.spawn_again_ms).report().owed() == []
+    placed = history.routing.place("m", history.now_ms)
+    assert isinstance(placed, Refuse) and (placed.code, placed.retry_after_s) == ("PORTS_EXHAUSTED", 1)
+    history.routing.end("b", history.now_ms, served=True)
+    assert history.owed() == [Evict(worker="w", hive="h")]
+
+
+def test_who_asks_for_one_more_worker_is_told_why_there_is_none() -> None:
+    def refused(history: History) -> tuple[str, int]:
+        placed = history.routing.place("m", history.now_ms)
+        assert isinstance(placed, Refuse)
+        return placed.code, placed.retry_after_s
+
+    assert refused(History().hive("h", offer(retry_ms=38_000))) == ("MODEL_FAILING", 38)
+    assert refused(History().hive("h").worker("w")) == ("WORKERS_EXHAUSTED", 1)
+    assert refused(History().hive("h", places=0)) == ("WORKERS_EXHAUSTED", 1)
+    history = History().hive("h")
+    assert isinstance(history.routing.place("m", history.now_ms), Spawn)
+    assert refused(history) == ("NOT_READY", 1)
+    no_program = Failed("BACKEND_UNAVAILABLE", "no llama-server", {"backend": "llama"})
+    history.routing.spawn_failed("h", "m", no_program, history.now_ms, retry_ms=60_000)
+    assert refused(history) == ("BACKEND_UNAVAILABLE", 1)
+    assert isinstance(history.after(POLICY.spawn_again_ms).routing.place("m", history.now_ms), Spawn)
 
 
 def test_a_backoff_is_waited_for_and_an_open_breaker_is_not() -> None:

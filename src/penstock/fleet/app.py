@@ -2,9 +2,10 @@
 
     request id ─► token, or whose page ─► size ─► body ─► endpoint
 
-Every answer carries `x-request-id`: that of the body, else of the request's header, else one that is made. It is the
-one that `started` has, and by which the request is cancelled. Every failure is an `ErrorBody`. What nobody foresaw is
-logged with that id and answered with INTERNAL, which says nothing of what it was.
+Every 429 and 503 has a whole `Retry-After`. Every answer carries `x-request-id`: that of the body, else of the
+request's header, else one that is made. It is the one that `started` has, and by which the request is cancelled.
+Every failure is an `ErrorBody`. What nobody foresaw is logged with that id and answered with INTERNAL, which says
+nothing of what it was.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from penstock.fleet.routes import REQUEST_ID, Call, Endpoint, Json, as_app, body
 from penstock.fleet.schema import InferenceRequest
 
 OPEN_PATHS = ("/openapi.json",)
+AGAIN_STATUSES = (429, 503)
+AGAIN_S = 5
+"""Where an engine that is passed on says nothing that a client could count on."""
 ENDED_RETRY_S = 5
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -161,6 +165,7 @@ class _Answering:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             told = [pair for pair in message.get("headers", []) if pair[0].lower() != REQUEST_ID.encode()]
+            told = _with_retry_after(told) if self.status in AGAIN_STATUSES else told
             message = {**message, "headers": [*told, (REQUEST_ID.encode(), self.request_id.encode())]}
         await self._send(message)
 
@@ -174,6 +179,14 @@ class _Answering:
         if self.status:
             raise ConnectionError("the answer had begun")  # the server closes the connection
         await Json(error.body(), error.status, error.headers())(self._scope, _nothing_more, self.send)
+
+
+def _with_retry_after(told: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Whole seconds, whoever answers."""
+    if any(name.lower() == b"retry-after" and value.isdigit() for name, value in told):
+        return told
+    rest = [pair for pair in told if pair[0].lower() != b"retry-after"]
+    return [*rest, (b"retry-after", str(AGAIN_S).encode())]
 
 
 async def _read(headers: Headers, receive: Receive, body_s_max: float) -> bytes:

@@ -13,10 +13,11 @@ from penstock.fleet.schema import ErrorBody, Failure, Fault
 
 @dataclass(frozen=True)
 class Kind:
-    """`status` of HTTP; `advice` is for the documents."""
+    """`status` of HTTP; `advice` is for the documents. `again_s`: when to try again, where nobody knows better."""
 
     status: int
     advice: str
+    again_s: int = 0
 
 
 ERRORS: Final[dict[str, Kind]] = {
@@ -42,7 +43,7 @@ ERRORS: Final[dict[str, Kind]] = {
     "BODY_TOO_LARGE": Kind(413, "Send at most 1 MiB."),
     "VERSION_MISMATCH": Kind(426, "Bring both sides to the same version of Penstock."),
     "HEAD_TOO_LARGE": Kind(431, "Send at most 64 KiB of address and headers."),
-    "QUEUE_FULL": Kind(429, "Try again after `Retry-After` seconds."),
+    "QUEUE_FULL": Kind(429, "Try again after `Retry-After` seconds.", 2),
     "CANCELED": Kind(499, "The client, or somebody with its request id, cancelled it."),
     "INTERNAL": Kind(500, "A defect of Penstock: the log has the request id."),
     "WORKER_FAILED": Kind(502, "The worker died: try again; `penstock workers` says why."),
@@ -52,16 +53,16 @@ ERRORS: Final[dict[str, Kind]] = {
     "LOAD_FAILED": Kind(502, "The model could not be loaded: `details.log` has the last lines."),
     "LOADING_TIMEOUT": Kind(502, "Raise the load deadline of the hive, or see the worker's log."),
     "START_FAILED": Kind(502, "The worker ended before it was ready: `details.log` has the last lines."),
-    "ALL_SLOTS_BUSY": Kind(503, "Ask the queen, which queues; or try again after `Retry-After` seconds."),
-    "NOT_READY": Kind(503, "The model is still loading: see `/v1/loading/progress`."),
-    "DRAINING": Kind(503, "It is ending: try again after `Retry-After` seconds."),
-    "NO_HIVE": Kind(503, "Start a hive with `penstock hive`, or see `penstock hives`."),
-    "HIVE_UNREACHABLE": Kind(503, "The hive does not answer: see `penstock hives`."),
-    "MODEL_FAILING": Kind(503, "It failed too often: see the worker's log; it is tried again after `Retry-After`."),
-    "PORTS_EXHAUSTED": Kind(503, "End a worker, or widen the port range of the hive."),
-    "WORKERS_EXHAUSTED": Kind(503, "End a worker, or raise `workers_max` of the hive or of the model."),
-    "INSUFFICIENT_MEMORY": Kind(503, "`details` has what is required and what there is, by device."),
-    "BACKEND_UNAVAILABLE": Kind(503, "The program of this backend is not installed where the hive runs."),
+    "ALL_SLOTS_BUSY": Kind(503, "Ask the queen, which queues; or try again after `Retry-After` seconds.", 1),
+    "NOT_READY": Kind(503, "The model is still loading: see `/v1/loading/progress`.", 1),
+    "DRAINING": Kind(503, "It is ending: try again after `Retry-After` seconds.", 5),
+    "NO_HIVE": Kind(503, "Start a hive with `penstock hive`, or see `penstock hives`.", 2),
+    "HIVE_UNREACHABLE": Kind(503, "The hive does not answer: see `penstock hives`.", 2),
+    "MODEL_FAILING": Kind(503, "It failed too often: see the worker's log; it is tried again after `Retry-After`.", 60),
+    "PORTS_EXHAUSTED": Kind(503, "End who has them, or give the hive others: `--ports FIRST-LAST`.", 5),
+    "WORKERS_EXHAUSTED": Kind(503, "End a worker, or raise `workers_max` of the hive or of the model.", 5),
+    "INSUFFICIENT_MEMORY": Kind(503, "`details` has what is required and what there is, by device.", 60),
+    "BACKEND_UNAVAILABLE": Kind(503, "The program of this backend is not installed where the hive runs.", 60),
 }
 
 
@@ -83,7 +84,7 @@ def fix_of(code: str) -> str:
 
 @dataclass
 class FleetError(Exception):
-    """An answer from 400 on. `retry_after_s`: 0 for no such header."""
+    """An answer from 400 on. `retry_after_s`: 0 for what its kind says."""
 
     code: str
     message: str
@@ -106,12 +107,13 @@ class FleetError(Exception):
 
     def headers(self) -> dict[str, str]:
         """That the answer needs."""
-        told = {"retry-after": str(self.retry_after_s)} if self.retry_after_s else {}
+        seconds = self.retry_after_s or ERRORS[self.code].again_s
+        told = {"retry-after": str(seconds)} if seconds else {}
         return told | ({"www-authenticate": "Bearer"} if self.status == 401 else {})
 
     def failure(self) -> Failure:
         """The same as a terminal event of a stream."""
-        return Failure(code=self.code, message=self.message)
+        return Failure(code=self.code, message=self.message, details=dict(self.details))
 
 
 def heard(status: int, body: bytes, retry_after: str = "") -> FleetError:

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from penstock.core.fleet import names
 from penstock.core.fleet.life import WorkerState
-from penstock.core.fleet.parties import COUNT_MAX, Count, Device, Offer, Slots
+from penstock.core.fleet.parties import COUNT_MAX, Count, Device, Offer, PortsLeft, Slots
 
 API_VERSION = 1
 """Programs of other API versions are not spoken to."""
@@ -142,11 +142,12 @@ class End(Wire, frozen=True, kw_only=True):
     ms: int
 
 
-class Failure(Wire, frozen=True, kw_only=True):
-    """A terminal event: it did not. `code` is one of `errors.ERRORS`."""
+class Failure(Wire, frozen=True, kw_only=True, omit_defaults=True):
+    """A terminal event: it did not. `code` is one of `errors.ERRORS`; `details`: as of `Fault`, where there are any."""
 
     code: str
     message: str
+    details: dict[str, Any] = {}
 
 
 # --- hive -----------------------------------------------------------------------------------------------------------
@@ -168,6 +169,10 @@ class Spawned(Wire, frozen=True, kw_only=True):
     url: str
     state: WorkerState
     pid: int = 0
+
+
+LOG_LINES_TOLD_MAX = 100
+LogLine = Annotated[str, Meta(max_length=1_000)]
 
 
 class WorkerInfo(Wire, frozen=True, kw_only=True):
@@ -192,6 +197,8 @@ class WorkerInfo(Wire, frozen=True, kw_only=True):
     """Made so far, as its hive last heard."""
     loading: Progress | None = None
     """How far it is, while it loads."""
+    log: Annotated[tuple[LogLine, ...], Meta(max_length=LOG_LINES_TOLD_MAX)] = ()
+    """Its last lines, where it failed before it could serve."""
 
 
 class WorkerList(Wire, frozen=True, kw_only=True):
@@ -270,6 +277,8 @@ class HiveReport(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
     offers: tuple[Offer, ...] = ()
     workers: tuple[WorkerInfo, ...] = ()
     workers_max: Count = 0
+    ports: PortsLeft = "free"
+    """Whether its workers may have another port; else who has them all."""
     started_by: Short = ""
     """`ssh://user@host` where it was started so."""
 

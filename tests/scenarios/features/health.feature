@@ -175,6 +175,43 @@ Feature: Health
     Then the answer is 503 MODEL_FAILING
     And the answer has a whole Retry-After
 
+  @EH-012c @FULL-009
+  Scenario: Who waits for a model that cannot be loaded is told by the log of its worker
+    Given a model bad that is served by the command sh -c "echo no such weights for {port}; exit 3"
+    And a fleet
+    When Ada chats with bad
+    Then Ada is refused with 502 LOAD_FAILED
+    And Ada is shown the log of its worker, with no such weights
+    When Ben asks bad
+    Then Ben is told LOAD_FAILED
+    And Ben is shown the log of its worker, with no such weights
+
+  @BREAKER
+  Scenario: Who asks for a worker of a model that fails too often is told when to ask again
+    Given a model bad with the script
+      """
+      replies: [{text: never}]
+      load: {fault: fail}
+      """
+    And the hive keeps failures_max at 1
+    And a fleet
+    When somebody asks for a worker of bad
+    Then the answer is 502 LOAD_FAILED
+    When somebody asks for a worker of bad
+    Then the answer is 503 MODEL_FAILING
+    And the answer is to come again after 50 to 60 seconds
+
+  @BREAKER
+  Scenario: One that dies again and again waits longer each time
+    Given a model tiny that says one
+    And a fleet
+    And a worker of tiny
+    When SIGKILL hits the worker of tiny
+    Then a worker of tiny is idle that was not looked at
+    When SIGKILL hits the worker of tiny
+    Then a worker of tiny is idle that was not looked at
+    And the log of the hive tells of waits of 20, 40 ms before replacements
+
   @BREAKER
   Scenario: One that dies again and again is not replaced for ever
     Given a model tiny that says one

@@ -193,6 +193,43 @@ Feature: Starting a worker
     When GET /v1/health is asked of the hive
     Then its status is ok
 
+  @PORTS-EXHAUSTED
+  Scenario: Who waits for a model is told at once that other programs have every port
+    Given a model tiny that says one
+    And a hive may have 1 ports
+    And another program listens at the first of them
+    And a fleet
+    When Ada chats with tiny
+    Then Ada is refused with 503 PORTS_EXHAUSTED
+    And the answer of Ada has a whole Retry-After
+    When Ben asks tiny
+    Then Ben is told PORTS_EXHAUSTED within 4000 ms
+    When somebody asks for a worker of tiny
+    Then the answer is 503 PORTS_EXHAUSTED
+    And the answer has a whole Retry-After
+
+  @PORTS-EXHAUSTED
+  Scenario: A port that another program gives back is used
+    Given a model tiny that says one
+    And a hive may have 1 ports
+    And another program listens at the first of them
+    And a fleet
+    When Ada chats with tiny
+    Then Ada is refused with 503 PORTS_EXHAUSTED
+    When that program ends
+    Then a chat with tiny is answered within 10 s
+
+  @PORTS-EXHAUSTED @EVICTION
+  Scenario: An idle worker gives its port to another model
+    Given a model first that says one
+    And a model second that says two
+    And a hive may have 1 ports
+    And a fleet
+    And a worker of first
+    When Ada asks second
+    Then Ada is answered two
+    And the workers of first are none
+
   @EH-012b
   Scenario: A port that is asked for and taken is refused
     Given a model tiny that says one

@@ -253,6 +253,19 @@ def comes_again(world: World, client: str, n: int, m: int) -> None:
     assert n <= _whole_seconds(world.clients[client].headers) <= m, world.clients[client].headers
 
 
+@then(line("the answer is to come again after {n} to {m} seconds"))
+def is_to_come_again(world: World, n: int, m: int) -> None:
+    assert world.answer is not None
+    assert n <= _whole_seconds(dict(world.answer.headers)) <= m, world.answer.headers
+
+
+@then(line("{client} is shown the log of its worker, with {text}"))
+def is_shown_log(world: World, client: str, text: str) -> None:
+    details = world.clients[client].details
+    written = world.ask("GET", f"/v1/workers/{details['worker_id']}/logs?lines=1000").body.decode()
+    assert text in "\n".join(details["log"]) and "\n".join(details["log"]) in written, (details, written)
+
+
 @then("new requests are refused")
 def new_refused(world: World) -> None:
     """By an answer, or by a door that is closed."""

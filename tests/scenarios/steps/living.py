@@ -84,6 +84,12 @@ def is_another(world: World, model: str) -> None:
     until(lambda: [w for w in world.live(model) if w["state"] == "idle" and w["pid"] != before], "another is idle")
 
 
+@then(line("the log of the hive tells of waits of {text} ms before replacements"))
+def waits_told(world: World, text: str) -> None:
+    told = [line["wait_ms"] for line in world.programs["here"].told(event="to be replaced")]
+    assert told == [int(each) for each in text.split(", ")], told
+
+
 @then(line("all workers have ended within {n} ms"))
 def no_worker(world: World, n: int) -> None:
     until(lambda: not _workers_alive(world), f"no worker of {world.root}", n / 1_000)

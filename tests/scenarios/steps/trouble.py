@@ -155,18 +155,37 @@ def _free_range(count: int) -> int:
     raise AssertionError("no neighbours are free")
 
 
-@given(line("a hive of its own with {n} ports"))
-def hive_with_ports(world: World, n: int) -> None:
+@given(line("a hive may have {n} ports"))
+def may_have_ports(world: World, n: int) -> None:
     first = _free_range(n)
     world.known["first port"] = first
     world.words["hive"] += ["--ports", f"{first}-{first + n - 1}"]
+
+
+@given(line("a hive of its own with {n} ports"))
+def hive_with_ports(world: World, n: int) -> None:
+    may_have_ports(world, n)
     world.write_catalogue()
     world.start_hive("here", "none").reached()
 
 
 @given("another program listens at the first of them")
 def first_port_taken(world: World) -> None:
-    world.stack.enter_context(socket.create_server(("127.0.0.1", world.known["first port"])))
+    other = world.stack.enter_context(socket.create_server(("127.0.0.1", world.known["first port"])))
+    world.known["other program"] = other
+
+
+@when("that program ends")
+def other_program_ends(world: World) -> None:
+    world.known["other program"].close()
+
+
+@then(line("a chat with {model} is answered within {n} s"))
+def chat_is_answered(world: World, model: str, n: int) -> None:
+    def is_answered() -> bool:
+        return world.ask("POST", "/v1/chat/completions", chat_body(model, False)).status == 200
+
+    until(is_answered, f"{model} answers", n)
 
 
 @when(line("somebody asks for a worker of {model} at the first of them"))

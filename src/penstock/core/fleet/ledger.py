@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.fleet.life import LIVE, SERVING
-from penstock.core.fleet.parties import Asked, Assign, Evict, Failed, Hive, Order, Refuse, Spawn, Worker, Working
+from penstock.core.fleet.parties import Asked, Assign, Evict, Failed, Held, Hive, Order, Refuse, Spawn, Worker, Working
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.core.fleet.queues import Queues
 
@@ -23,8 +23,10 @@ MEAN_WEIGHT = 0.2
 """Of the newest service time in the running mean."""
 COMING = ("starting", "loading")
 Phase = Literal["queued", "spawning", "loading"]
-ROOM_CODES = ("WORKERS_EXHAUSTED", "PORTS_EXHAUSTED", "DRAINING")
-"""A hive that answers a spawn so has no room just now: who waits goes on waiting."""
+ROOM_CODES = ("WORKERS_EXHAUSTED", "PORT_TAKEN", "DRAINING")
+"""A hive that answers a spawn so has no room just now, or not there: who waits goes on waiting."""
+WAIT_CODES = ("MODEL_FAILING", "DRAINING", "HIVE_UNREACHABLE")
+"""A hive that answers so is asked again when it says, not sooner."""
 
 
 class Ledger:
@@ -38,8 +40,8 @@ class Ledger:
         self.queues = Queues()
         self.spawning: dict[tuple[str, str], int] = {}
         """Spawns under way, by hive and model: since when."""
-        self.held_ms: dict[tuple[str, str], int] = {}
-        """Hive and model: no spawn before."""
+        self.held: dict[tuple[str, str], Held] = {}
+        """Hive and model: no spawn before, and why."""
         self.unheard: dict[str, frozenset[str]] = {}
         """Hives that were lost: the models that they offered."""
         self.is_draining = False
@@ -78,7 +80,7 @@ class Ledger:
         if (hive := self.hives.pop(name, None)) is not None:
             self.unheard[name] = frozenset(hive.offers)
         self.spawning = {key: at for key, at in self.spawning.items() if key[0] != name}
-        self.held_ms = {key: at for key, at in self.held_ms.items() if key[0] != name}
+        self.held = {key: held for key, held in self.held.items() if key[0] != name}
         gone = sorted(worker_id for worker_id, worker in self.workers.items() if worker.hive == name)
         return {request for worker_id in gone for request in self.lose_worker(worker_id)}
 
@@ -110,9 +112,13 @@ class Ledger:
         known.is_listed, known.ended_ms = False, now_ms
 
     def spawn_failed(self, hive: str, model: str, failed: Failed, now_ms: int, retry_ms: int = 0) -> None:
-        """The hive refused a spawn, or did not answer."""
+        """The hive refused a spawn, or did not answer. That it has no port holds until it says another thing."""
         self.spawning.pop((hive, model), None)
-        self.held_ms[hive, model] = now_ms + max(retry_ms, self.policy.spawn_again_ms)
+        if failed.code == "PORTS_EXHAUSTED" and (known := self.hives.get(hive)) is not None:
+            known.ports = "own" if failed.details.get("workers") else "foreign"
+            return
+        wait_ms = retry_ms if failed.code in WAIT_CODES else 0
+        self.held[hive, model] = Held(now_ms + max(wait_ms, self.policy.spawn_again_ms), failed)
         if failed.code not in ROOM_CODES:
             self._tell_waiting(hive, model, failed)
 
@@ -261,7 +267,9 @@ class Ledger:
             return
         known.is_listed = True
         code = told.code or ("START_FAILED" if known.told.state == "starting" else "LOAD_FAILED")
-        self._tell_waiting(hive, told.model, Failed(code, told.message or "the worker failed before it could serve"))
+        details = {"worker_id": told.worker_id, "exit_code": told.exit_code, "log": list(told.log)}
+        message = told.message or "the worker failed before it could serve"
+        self._tell_waiting(hive, told.model, Failed(code, message, details))
 
     def _tell_waiting(self, hive: str, model: str, failed: Failed) -> None:
         for asked in self.queues.of(model):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -17,6 +18,9 @@ Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Slots = Annotated[int, Meta(ge=1, le=4_096)]
 ModelRef = Annotated[str, Meta(max_length=128, extra_json_schema={"pattern": f"^(?:{MODEL_WHOLE})$"})]
 """The grammar is for the documents; `names.is_model` checks it."""
+
+PortsLeft = Literal["free", "own", "foreign"]
+"""Of a hive's range: one can be had, as far as is known; or who has all: workers of its own too, or others alone."""
 
 # --- what a hive says -----------------------------------------------------------------------------------------------
 
@@ -43,7 +47,7 @@ class Offer(Frozen):
 
 
 class Working(Frozen):
-    """A worker as its hive sees it. `code` and `message`: why it failed."""
+    """A worker as its hive sees it. `code` and `message`: why it failed; `log`: its last lines, where it did."""
 
     worker_id: str
     url: str
@@ -56,6 +60,8 @@ class Working(Frozen):
     memory_bytes: int = 0
     code: str = ""
     message: str = ""
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------
@@ -72,6 +78,7 @@ class Hive:
     offers: dict[str, Offer]
     workers_free: int
     heard_ms: int
+    ports: PortsLeft = "free"
 
 
 @dataclass
@@ -100,10 +107,19 @@ class Worker:
 
 @dataclass(frozen=True)
 class Failed:
-    """A worker could not be had."""
+    """A worker could not be had. `details`: of its end, or of what there is not."""
 
     code: str
     message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A hive is not asked for a worker before `until_ms`, as it refused one."""
+
+    until_ms: int
+    failed: Failed
 
 
 @dataclass
@@ -154,9 +170,7 @@ class Refuse(Frozen):
     code: str
     message: str
     retry_after_s: int = 0
-    required_bytes: int = 0
-    available_bytes: int = 0
-    device: str = ""
+    details: dict[str, Any] = {}
 
 
 Order = Assign | Spawn | Evict | Refuse

@@ -60,6 +60,8 @@ class HivePolicy(Frozen):
     """From TERM to KILL for one worker."""
     backoff_base_ms: int = 500
     backoff_ms_max: int = 30_000
+    proven_ms: int = 60_000
+    """A worker that was there for so long, or served a request, was well: if it fails, the backoff begins anew."""
     failures_max: int = 5
     """So many failures of a model within `failures_window_ms` open its breaker."""
     failures_window_ms: int = 60_000

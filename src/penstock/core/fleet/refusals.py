@@ -8,7 +8,7 @@ from typing import Literal
 from penstock.core.fleet.ledger import Ledger
 from penstock.core.fleet.making_way import gives_way, impatient
 from penstock.core.fleet.parties import Asked, Hive, Refuse
-from penstock.core.fleet.room import hold_ms
+from penstock.core.fleet.room import backoff_ms, hold_ms, may_have_more
 
 
 def at_the_door(ledger: Ledger, request: str, model: str, now_ms: int) -> Refuse | None:
@@ -30,7 +30,10 @@ def in_vain(ledger: Ledger, asked: Asked, offering: list[Hive], able: list[Hive]
         return None
     if able:
         is_new = now_ms - asked.arrived_ms < ledger.policy.spawn_again_ms
-        return too_large(ledger, asked.id, asked.model, able, "ever" if is_new else "soon")
+        left = [hive for hive in able if hive.ports != "foreign"]
+        return no_port(ledger, asked.id, able) or too_large(
+            ledger, asked.id, asked.model, left, "ever" if is_new else "soon"
+        )
     if not offering:
         return unknown(ledger, asked.id, asked.model)
     untried = [hive for hive in offering if hive.name not in asked.failed_on]
@@ -77,29 +80,66 @@ def too_large(
         code="INSUFFICIENT_MEMORY",
         message=f"the model needs {required} bytes, {name} has {available}",
         retry_after_s=0 if when == "ever" else 5,
-        required_bytes=required,
-        available_bytes=available,
-        device=name,
+        details={"device": name, "required_bytes": required, "available_bytes": available},
     )
 
 
-def no_place() -> Refuse:
-    """Who asks for one more worker is told that there is none to be had."""
-    told = "every hive that offers the model has as many workers as it may, or is not to try again yet"
+def no_port(ledger: Ledger, request: str, able: list[Hive]) -> Refuse | None:
+    """Other programs have every port of every hive that might load it; each looks again at its heartbeat."""
+    if any(hive.ports != "foreign" for hive in able):
+        return None
+    names = ", ".join(hive.name for hive in able)
+    told = f"other programs have every port that workers may have here: {names}"
+    wait_s = math.ceil(ledger.policy.heartbeat_ms / 1_000)
+    return Refuse(request=request, code="PORTS_EXHAUSTED", message=told, retry_after_s=wait_s)
+
+
+def no_place(ledger: Ledger, model: str, offering: list[Hive], now_ms: int) -> Refuse:
+    """Who asks for one more worker is told why there is none to be had: no place, or not yet."""
+    more = [hive for hive in offering if may_have_more(ledger, hive, model)]
+    if any((hive.name, model) in ledger.spawning for hive in more):
+        told = "a worker of the model is being spawned: ask for another one when it is there"
+        return Refuse(request="", code="NOT_READY", message=told, retry_after_s=1)
+    if more and all(hold_ms(ledger, hive, model, now_ms) for hive in more):
+        return _not_yet(ledger, model, more, now_ms)
+    if any(hive.ports == "own" for hive in more):
+        told = "every port that workers may have is taken, some by workers"
+        return Refuse(request="", code="PORTS_EXHAUSTED", message=told, retry_after_s=1)
+    told = "every hive that offers the model has as many workers as it may"
     return Refuse(request="", code="WORKERS_EXHAUSTED", message=told, retry_after_s=1)
+
+
+def _not_yet(ledger: Ledger, model: str, held: list[Hive], now_ms: int) -> Refuse:
+    """Of the hive that may try first: its own backoff, or what it answered last."""
+    soonest = min(held, key=lambda hive: hold_ms(ledger, hive, model, now_ms))
+    wait_s = math.ceil(hold_ms(ledger, soonest, model, now_ms) / 1_000)
+    if backoff_ms(soonest, model, now_ms):
+        return _failing("", wait_s)
+    last = ledger.held[soonest.name, model].failed
+    return Refuse(request="", code=last.code, message=last.message, retry_after_s=wait_s, details=dict(last.details))
+
+
+def _failing(request: str, wait_s: int) -> Refuse:
+    told = "the model failed on every hive that offers it"
+    return Refuse(request=request, code="MODEL_FAILING", message=told, retry_after_s=wait_s)
 
 
 def _failed_everywhere(ledger: Ledger, asked: Asked, offering: list[Hive], now_ms: int) -> Refuse:
     last = list(asked.failed_on.values())[-1]
     wait_s = math.ceil(min(hold_ms(ledger, hive, asked.model, now_ms) for hive in offering) / 1_000)
-    return Refuse(request=asked.id, code=last.code, message=last.message, retry_after_s=max(1, wait_s))
+    return Refuse(
+        request=asked.id,
+        code=last.code,
+        message=last.message,
+        retry_after_s=max(1, wait_s),
+        details=dict(last.details),
+    )
 
 
 def _held_everywhere(ledger: Ledger, asked: Asked, untried: list[Hive], now_ms: int) -> Refuse | None:
     holds = [hold_ms(ledger, hive, asked.model, now_ms) for hive in untried]
     if min(holds) > ledger.policy.backoff_patience_ms:
-        told, wait_s = "the model failed on every hive that offers it", math.ceil(min(holds) / 1_000)
-        return Refuse(request=asked.id, code="MODEL_FAILING", message=told, retry_after_s=wait_s)
+        return _failing(asked.id, math.ceil(min(holds) / 1_000))
     if any(holds) or _is_leaving(ledger, asked.model):
         return None
     told = "its worker failed, and there is no other"

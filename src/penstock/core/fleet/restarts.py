@@ -1,6 +1,6 @@
 """When a model that failed may be started again: backoff, and a breaker that opens when it fails too often.
 
-closed ──failures_max within the window──► open ──breaker_ms──► half open: one start ──worked──► closed
+closed ──failures_max within the window──► open ──breaker_ms──► half open: one start ──loaded──► closed
                                              ▲                                      └─failed─┐
                                              └───────────────────────────────────────────────┘
 """
@@ -23,18 +23,20 @@ class Restarts:
     is_trying: bool = False
     """Half open, and the one start is under way."""
 
-    def failed(self, now_ms: int) -> None:
-        """A worker of the model failed, in loading or after."""
-        self.in_a_row += 1
+    def failed(self, now_ms: int, *, had_proven: bool = False) -> None:
+        """A worker of the model failed, in loading or after. `had_proven`: it had been well before, so that this is the
+        first failure of a row. To have loaded proves nothing: what dies right after that would be started for ever.
+        """
+        self.in_a_row = 1 if had_proven else self.in_a_row + 1
         self.failed_at = [at for at in self.failed_at if now_ms - at < self.policy.failures_window_ms] + [now_ms]
         if self.is_trying or len(self.failed_at) >= self.policy.failures_max:
             self.open_until_ms = now_ms + self.policy.breaker_ms
             self.failed_at.clear()
         self.is_trying = False
 
-    def worked(self) -> None:
-        """A worker of the model became ready to serve: what happened before is over, for the breaker as well."""
-        self.in_a_row, self.open_until_ms, self.is_trying = 0, 0, False
+    def loaded(self) -> None:
+        """A worker of the model became ready to serve: the breaker closes. The backoff stays as long as it is."""
+        self.open_until_ms, self.is_trying = 0, False
 
     def wait_ms(self, now_ms: int) -> int:
         """How long no start is to be tried; 0: now. Doubles with every failure in a row."""

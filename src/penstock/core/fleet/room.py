@@ -1,4 +1,4 @@
-"""Where one more worker of a model fits: memory, places, and hives that are not to try again yet."""
+"""Where one more worker of a model fits: memory, places, ports, and hives that are not to try again yet."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ def may_spawn(ledger: Ledger, hive: Hive, model: str, now_ms: int) -> bool:
     """Whether the hive may be asked for one, room or not."""
     if hold_ms(ledger, hive, model, now_ms) or (hive.name, model) in ledger.spawning:
         return False
+    return may_have_more(ledger, hive, model)
+
+
+def may_have_more(ledger: Ledger, hive: Hive, model: str) -> bool:
+    """Whether it has fewer of the model than it may."""
     return sum(w.hive == hive.name for w in ledger.workers_of(model)) < hive.offers[model].workers_max
 
 
 def hold_ms(ledger: Ledger, hive: Hive, model: str, now_ms: int) -> int:
     """How long no worker of the model is to be spawned there."""
-    backoff = hive.offers[model].retry_ms - (now_ms - hive.heard_ms)
-    return max(0, backoff, ledger.held_ms.get((hive.name, model), 0) - now_ms)
+    held = ledger.held.get((hive.name, model))
+    return max(0, backoff_ms(hive, model, now_ms), held.until_ms - now_ms if held else 0)
+
+
+def backoff_ms(hive: Hive, model: str, now_ms: int) -> int:
+    """How long the hive itself refuses it, as it failed there."""
+    return max(0, hive.offers[model].retry_ms - (now_ms - hive.heard_ms))
 
 
 def roomiest(ledger: Ledger, hives: list[Hive], model: str) -> Hive | None:
@@ -36,8 +46,17 @@ def fits(ledger: Ledger, hive: Hive, offer: Offer, freed: int = 0, ended: int = 
     expected = [*_ordered(ledger, hive)]
     device = hive.devices.get(offer.device)
     promised = sum(each.memory_bytes for each in expected if each.device == offer.device)
-    has_place = hive.workers_free - len(expected) + ended > 0
-    return has_place and (device is None or offer.memory_bytes + promised <= device.memory_free + freed)
+    return _has_place(hive, len(expected), ended) and (
+        device is None or offer.memory_bytes + promised <= device.memory_free + freed
+    )
+
+
+def _has_place(hive: Hive, expected: int, ended: int) -> bool:
+    """A worker that ends gives its port back, and somebody else's may be waited for in vain."""
+    if hive.ports == "foreign":
+        return False
+    places = hive.workers_free - expected
+    return (places if hive.ports == "free" else min(places, 0)) + ended > 0
 
 
 def freed_by(worker: Worker, offer: Offer) -> int:

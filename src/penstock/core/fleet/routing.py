@@ -23,7 +23,7 @@ from __future__ import annotations
 from penstock.core.fleet.ledger import Ledger
 from penstock.core.fleet.making_way import gives_way, impatient, victim
 from penstock.core.fleet.parties import Asked, Assign, Evict, Hive, Order, Refuse, Spawn, Worker
-from penstock.core.fleet.refusals import at_the_door, in_vain, no_place, too_large, unknown
+from penstock.core.fleet.refusals import at_the_door, in_vain, no_place, no_port, too_large, unknown
 from penstock.core.fleet.room import may_spawn, roomiest
 
 
@@ -48,9 +48,11 @@ class Routing(Ledger):
             return order
         if not offering:
             return unknown(self, "", model)
-        if able and (refused := too_large(self, "", model, able, "now")):
-            return refused
-        return no_place()
+        with_port = [hive for hive in able if hive.ports == "free"]
+        refused = no_port(self, "", able) if able else None
+        if with_port:
+            refused = too_large(self, "", model, with_port, "now")
+        return refused or no_place(self, model, offering, now_ms)
 
     def owed(self, now_ms: int) -> list[Order]:
         """What is to be done now; it is taken as done."""

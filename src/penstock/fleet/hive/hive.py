@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from penstock.core.fleet.parties import Device, Offer
+from penstock.core.fleet.parties import Device, Offer, PortsLeft
 from penstock.core.fleet.restarts import Restarts
 from penstock.fleet.bodies import refuse
 from penstock.fleet.errors import FleetError
@@ -49,6 +49,9 @@ from penstock.fleet.schema import (
 )
 from penstock.fleet.serving import url_of
 from penstock.ports import BadInput
+
+LOGS_TOLD_MAX = 8
+"""Of workers that failed, in one report: it has a limit."""
 
 
 class Hive:
@@ -107,7 +110,7 @@ class Hive:
     def _begin(self, model: Model, port: int | None, restarts: int) -> tuple[Worker, asyncio.Task[None]]:
         """Everything that can be refused is refused here, at once."""
         self._refuse(model)
-        listening = self.ports.take(port)
+        listening = self.ports.take(port, self._with_ports())
         worker_id = f"w-{secrets.token_hex(6)}"
         worker = Worker(
             id=worker_id,
@@ -209,7 +212,7 @@ class Hive:
     def serves(self, worker: Worker) -> None:
         """It has loaded."""
         worker.loaded_ms = now_ms()
-        self.restarts_of(worker.model.name).worked()
+        self.restarts_of(worker.model.name).loaded()
         self.roster.move(worker, "idle", took_ms=worker.loaded_ms - worker.began_ms)
 
     def _take_in(self, told: ReadyCallback) -> Acknowledged:
@@ -245,7 +248,7 @@ class Hive:
         worker.code, worker.message = code, message
         self._failures.labels(worker.model.name, code).inc()
         if worker.is_ours:
-            self.restarts_of(worker.model.name).failed(now_ms())
+            self.restarts_of(worker.model.name).failed(now_ms(), had_proven=worker.has_proven(self.policy.proven_ms))
             self._plan_replacement(worker)
         self.roster.move(worker, "failed", code=code, why=message, log=worker.log.lines())
         self.go(self.ending.kill(worker, code))
@@ -269,6 +272,7 @@ class Hive:
     def _plan_replacement(self, worker: Worker) -> None:
         if worker.loaded_ms and not self.is_draining:
             wait_ms = self.restarts_of(worker.model.name).backoff_ms()
+            self._log.info("to be replaced", worker_id=worker.id, model=worker.model.name, wait_ms=wait_ms)
             self.replace_at(worker.model.name, worker.restarts + 1, now_ms() + wait_ms)
 
     def replace_at(self, model: str, restarts: int, due_ms: int) -> None:
@@ -392,8 +396,21 @@ class Hive:
         )
 
     def infos(self) -> tuple[WorkerInfo, ...]:
-        """Of those that are listed."""
-        return tuple(worker.info(self.options.name) for worker in self.roster.told())
+        """Of those that are listed; the last that failed to come with the end of their logs."""
+        told = self.roster.told()
+        failed = sorted((w for w in told if w.state == "failed" and not w.loaded_ms), key=lambda w: w.ended_ms)
+        with_log = {worker.id for worker in failed[-LOGS_TOLD_MAX:]}
+        return tuple(worker.info(self.options.name, has_log=worker.id in with_log) for worker in told)
+
+    def ports_left(self) -> PortsLeft:
+        """Whether workers may have another port; where all were taken, that is seen anew."""
+        if not self.ports.look_again():
+            return "free"
+        return "own" if self._with_ports() else "foreign"
+
+    def _with_ports(self) -> int:
+        """Workers of ours that have not given theirs back."""
+        return sum(worker.is_ours and not worker.is_over for worker in self.roster)
 
     def forget_old(self) -> None:
         """Drop who ended long ago, and the logs that are too many. It looks at all of them: no spawn waits for that."""

@@ -48,6 +48,7 @@ class KeptWorker(Frozen):
     told: tuple[str, ...]
     held: Held | None
     tokens_total: int = 0
+    has_served: bool = False
 
 
 class KeptRestarts(Frozen):

@@ -18,13 +18,33 @@ class Ports:
         assert first == ANY or first <= last
         self._host, self._first, self._last = host, first, last
         self._next = first
+        self.is_full = False
+        """As far as was seen: no port was left, the last time that one was looked for."""
 
-    def take(self, asked: int | None) -> socket.socket:
-        """A socket that listens; the kernel keeps who connects until somebody accepts. Raises `FleetError`."""
+    def take(self, asked: int | None = None, workers: int = 0) -> socket.socket:
+        """A socket that listens; the kernel keeps who connects until somebody accepts. Raises `FleetError`, which tells
+        how many `workers` have ports of ours already.
+        """
         if asked is not None:
             return self._asked(asked)
         if self._first == ANY:
             return listening_at(self._host, ANY)
+        made = self._next_free()
+        self.is_full = made is None
+        if made is not None:
+            return made
+        details = {"port_first": self._first, "port_last": self._last, "workers": workers}
+        by = "some by workers" if workers else "all by other programs"
+        raise FleetError("PORTS_EXHAUSTED", f"every port from {self._first} to {self._last} is taken, {by}", details)
+
+    def look_again(self) -> bool:
+        """Whether it still is full. Looked at only where it was: whose port that is for a moment might miss it."""
+        if self.is_full and (made := self._next_free()) is not None:
+            made.close()
+            self.is_full = False
+        return self.is_full
+
+    def _next_free(self) -> socket.socket | None:
         count = self._last - self._first + 1
         for step in range(count):
             port = self._first + (self._next - self._first + step) % count
@@ -36,8 +56,7 @@ class Ports:
                 continue
             self._next = port + 1
             return made
-        details = {"port_first": self._first, "port_last": self._last}
-        raise FleetError("PORTS_EXHAUSTED", f"every port from {self._first} to {self._last} is taken", details)
+        return None
 
     def _asked(self, port: int) -> socket.socket:
         try:

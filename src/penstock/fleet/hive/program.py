@@ -196,6 +196,7 @@ class _Program:
             offers=hive.offers(),
             workers=hive.infos(),
             workers_max=options.policy.workers_max,
+            ports=hive.ports_left(),
             started_by=options.started_by,
         )
 

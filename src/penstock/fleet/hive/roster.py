@@ -46,6 +46,8 @@ class Worker:
     """0 until it was ready to serve."""
     ended_ms: int = 0
     busy: int = 0
+    has_served: bool = False
+    """A request that made tokens has ended, and it lives."""
     tokens_total: int = 0
     loading: Progress | None = None
     """As far as it said."""
@@ -72,7 +74,11 @@ class Worker:
         """Whether nothing of it runs any more."""
         return not self.is_live and (self.child is None or self.child.ended.done())
 
-    def info(self, hive: str) -> WorkerInfo:
+    def has_proven(self, proven_ms: int) -> bool:
+        """Whether it was well, before it failed: it has served, or was there for long."""
+        return bool(self.loaded_ms) and (self.has_served or now_ms() - self.loaded_ms >= proven_ms)
+
+    def info(self, hive: str, *, has_log: bool = False) -> WorkerInfo:
         """What is told of it."""
         return WorkerInfo(
             worker_id=self.id,
@@ -92,6 +98,7 @@ class Worker:
             message=self.message,
             tokens_total=self.tokens_total,
             loading=self.loading if self.state == "loading" else None,
+            log=tuple(self.log.lines()) if has_log else (),
         )
 
     def failure(self) -> FleetError:

@@ -103,6 +103,7 @@ class Watch:
     def _note(self, health: WorkerHealth) -> None:
         worker = self._worker
         worker.tokens_total = health.tokens_total
+        worker.has_served |= health.tokens_total > 0 and not health.busy
         if health.busy != worker.busy:
             worker.busy = health.busy
             self._roster.changed()

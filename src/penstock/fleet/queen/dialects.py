@@ -190,5 +190,10 @@ def _told(data: str) -> FleetError:
         told = {}
     code = told.get("code") if isinstance(told, dict) else None
     message = str(told.get("message", "")) if isinstance(told, dict) else ""
+    details = told.get("details") if isinstance(told, dict) else None
     known = isinstance(code, str) and code in ERRORS
-    return FleetError(str(code) if known else "BAD_ENGINE_REPLY", message or "the engine failed")
+    return FleetError(
+        str(code) if known else "BAD_ENGINE_REPLY",
+        message or "the engine failed",
+        details if isinstance(details, dict) else {},
+    )

@@ -236,11 +236,4 @@ class Dispatcher:
 
 def error_of(refused: Refuse) -> FleetError:
     """A refusal, as what is answered."""
-    details: dict[str, Any] = {}
-    if refused.required_bytes:
-        details = {
-            "device": refused.device,
-            "required_bytes": refused.required_bytes,
-            "available_bytes": refused.available_bytes,
-        }
-    return FleetError(refused.code, refused.message, details, refused.retry_after_s)
+    return FleetError(refused.code, refused.message, refused.details, refused.retry_after_s)

@@ -352,7 +352,7 @@ class Hives:
             spawned = await caller.post("/v1/workers/spawn", asked, Spawned)
         except (FleetError, Unreachable) as wrong:
             error = wrong if isinstance(wrong, FleetError) else _unreachable(hive)
-            failed = Failed(error.code, error.message)
+            failed = Failed(error.code, error.message, error.details)
             routing.spawn_failed(hive, asked.model, failed, now_ms(), error.retry_after_s * 1_000)
             self.dispatcher.poke()
             raise error from None
@@ -431,6 +431,7 @@ def _hive(report: HiveReport, heard_ms: int) -> Hive:
         offers={offer.name: offer for offer in report.offers},
         workers_free=report.workers_max - live,
         heard_ms=heard_ms,
+        ports=report.ports,
     )
 
 
@@ -447,6 +448,8 @@ def _working(worker: WorkerInfo) -> Working:
         memory_bytes=worker.memory_bytes,
         code=worker.code,
         message=worker.message,
+        exit_code=worker.exit_code,
+        log=worker.log,
     )
 
 
