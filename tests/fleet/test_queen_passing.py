@@ -339,3 +339,28 @@ def test_a_slow_reader_slows_its_worker_down_and_misses_nothing() -> None:
         return put
 
     asyncio.run(scenario())
+
+
+def test_each_inference_is_one_line_in_the_log_and_nothing_of_what_was_said_is() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            worker = await w.worker()
+            await w.infer(request_id="streamed", prompt="secret")
+            answer = await w.client.post(
+                "/v1/chat/completions", json=chat(model="none"), headers={"x-request-id": "refused"}
+            )
+            assert answer.status_code == 404
+            assert (await worker.server.next()).id == "streamed", "the worker says the same id"
+            await w.client.get("/v1/health")
+            await w.client.get("/v1/workers/list")
+            await w.queen.end()
+            lines = {line["request_id"]: line for line in w.queen.told() if line["event"] == "inference"}
+            assert lines["streamed"] | {"at": "", "ms": 0} == {
+                **{"at": "", "level": "info", "who": "queen", "event": "inference", "request_id": "streamed"},
+                **{"model": "tiny", "worker": worker.id, "status": "ok", "tokens": 1, "ms": 0},
+            }
+            assert (lines["refused"]["status"], lines["refused"]["worker"]) == ("MODEL_NOT_FOUND", "")
+            assert len(lines) == 2
+            assert not [line for line in w.queen.log if "secret" in line or "/v1/health" in line or "list" in line]
+
+    asyncio.run(scenario())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -429,6 +430,25 @@ async def test_a_drain_has_a_limit(tmp_path: Path) -> None:
             assert isinstance(failure, Failure)
             assert (failure.code, done) == ("DRAINING", None)
         assert await running.ended() == 0
+
+
+@history
+async def test_each_request_is_one_line_in_the_log_and_nothing_of_what_was_said_is(tmp_path: Path) -> None:
+    async with worker(tmp_path, "replies: [{tokens: [secret, words]}]") as running:
+        await running.infer("secret", headers={"x-request-id": "of-the-queen"})
+        await running.chat("secret", headers={"x-request-id": "of-a-chat"}, stream=True)
+        await running.infer("secret", headers={"x-request-id": "not-in-the-script"})
+        running.signal(signal.SIGTERM)
+        assert await running.ended() == 0
+        told = [json.loads(line) for line in running.log().splitlines()]
+        lines = {line["request_id"]: line for line in told if line["event"] == "inference"}
+        statuses = {name: line["status"] for name, line in lines.items()}
+        assert statuses == {"of-the-queen": "ok", "of-a-chat": "ok", "not-in-the-script": "BAD_ENGINE_REPLY"}
+        assert lines["of-the-queen"] | {"at": "", "ms": 0} == {
+            **{"at": "", "level": "info", "who": "worker w-1", "event": "inference", "request_id": "of-the-queen"},
+            **{"model": "tiny", "worker": "w-1", "status": "ok", "tokens": 2, "ms": 0},
+        }
+        assert "secret" not in running.log() and "/v1/health" not in running.log()
 
 
 # --- it fails -------------------------------------------------------------------------------------------------------

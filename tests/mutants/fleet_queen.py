@@ -337,4 +337,23 @@ PLANTED = (
         "return max(named, default=None)",
         (f"{REFUSED}test_a_deadline_may_be_named_in_two_places", f"{REFUSED}test_of_two_deadlines_the_smaller_counts"),
     ),
+    Planted(
+        "queen-same-id",
+        "the worker is given another id than the client",
+        "fleet/queen/exchange.py",
+        '"x-request-id": wanted.id}',
+        '"x-request-id": f"{wanted.id}-w"}',
+        (
+            f"{PASSING}test_each_inference_is_one_line_in_the_log_and_nothing_of_what_was_said_is",
+            "tests/scenarios/test_observing.py::test_one_id_joins_the_logs_of_queen_and_worker",
+        ),
+    ),
+    Planted(
+        "queen-inference-line",
+        "a request that succeeds leaves no line at the queen",
+        "fleet/queen/exchange.py",
+        "        self._floor.log.inference(\n            self._wanted.id,",
+        "        dict(\n            id=self._wanted.id,",
+        (f"{PASSING}test_each_inference_is_one_line_in_the_log_and_nothing_of_what_was_said_is",),
+    ),
 )

@@ -151,4 +151,12 @@ PLANTED = (
         "Server(app, self._accepting, self._drain)",
         (f"{WORKER}test_a_second_signal_ends_it_at_once",),
     ),
+    Planted(
+        "worker-inference-line",
+        "no log of a worker has the id of a request",
+        "fleet/worker/answers.py",
+        "            self.on_end(flight)\n",
+        "",
+        (f"{WORKER}test_each_request_is_one_line_in_the_log_and_nothing_of_what_was_said_is",),
+    ),
 )

@@ -35,6 +35,10 @@ class Log:
                 "info", "answered", {"method": method, "path": path, "status": status, "ms": took_ms}, request_id
             )
 
+    def inference(self, request_id: str, **fields: Any) -> None:
+        """A request for tokens has ended; queen and worker say it with the same id. Always told."""
+        self._write("info", "inference", fields, request_id)
+
     def _write(self, level: str, event: str, fields: dict[str, Any], request_id: str = "") -> None:
         told = {"at": _now(), "level": level, "who": self._who, "event": event, **fields}
         if request_id:

@@ -39,7 +39,10 @@ Feature: What can be seen
   Scenario: One id joins the logs of queen and worker
     When Ada asks tiny as mill-4711
     Then the answer of Ada carries the id mill-4711
-    And the log of the queen has the line answered of mill-4711
+    And the log of the queen has the line inference of mill-4711
+    And the log of the worker of tiny has the line inference of mill-4711
+    When Cleo chats with tiny
+    Then the logs of the queen and of the worker of tiny name the same id for Cleo
     When Ben chats with tiny as mill-4712 for at most 0 ms
     Then Ben is refused with 400 INVALID_REQUEST
     And the log of the queen has the line answered of mill-4712

@@ -68,9 +68,29 @@ def carries_id(world: World, client: str, name: str) -> None:
     assert json.loads(asked.events[0].data)["request_id"] == name
 
 
-@then(line("the log of the queen has the line answered of {name}"))
-def has_line(world: World, name: str) -> None:
-    world.queen.until_told(event="answered", request_id=name)
+@then(line("the log of the queen has the line {state} of {name}"))
+def has_line(world: World, state: str, name: str) -> None:
+    world.queen.until_told(event=state, request_id=name)
+
+
+@then(line("the log of the worker of {model} has the line {state} of {name}"))
+def worker_has_line(world: World, model: str, state: str, name: str) -> None:
+    (worker,) = world.live(model)
+    wanted = f'"event": "{state}"'
+
+    def told() -> list[str]:
+        log = world.ask("GET", f"/v1/workers/{worker['worker_id']}/logs?lines=1000").body.decode()
+        return [each for each in log.splitlines() if wanted in each and f'"request_id": "{name}"' in each]
+
+    assert len(until(told, f"{state} of {name} in the log of the worker")) == 1
+
+
+@then(line("the logs of the queen and of the worker of {model} name the same id for {client}"))
+def same_id(world: World, model: str, client: str) -> None:
+    asked = world.clients[client]
+    asked.over()
+    has_line(world, "inference", asked.request_id)
+    worker_has_line(world, model, "inference", asked.request_id)
 
 
 @when("a hive with another token starts")

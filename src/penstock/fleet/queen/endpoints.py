@@ -184,6 +184,7 @@ class Answers:
             return Exchange(self._floor, wanted)
         except FleetError as error:
             self._floor.counts.ended(model, error.code)
+            self._floor.log.inference(call.request_id, model=model, worker="", status=error.code, tokens=0, ms=0)
             raise
 
     def _named(self, model: str) -> str:

@@ -105,6 +105,8 @@ class Exchange:
         self._is_served = False
         self._is_canceled = False
         self._is_hung = False
+        self._worker, self._tokens = "", 0
+        """The last worker that had it, and what came of it; of an answer that is no stream, nobody counts."""
         self._cut: FleetError | None = None
         """Why it is ended, whatever its worker does."""
         self._before_last = b""
@@ -178,6 +180,7 @@ class Exchange:
             await self._put(self._wanted.dialect.started(self._wanted.id))
         while True:
             self._place = place = await self._placed()
+            self._worker = place.worker
             try:
                 return await self._passed_on(place)
             except Unreachable as gone:
@@ -221,6 +224,14 @@ class Exchange:
             stopping = self._ended(self._connection)
         self._floor.dispatcher.leave(self._waiting, served=self._is_served, stopping=stopping)
         self._floor.counts.ended(self._wanted.model, outcome)
+        self._floor.log.inference(
+            self._wanted.id,
+            model=self._wanted.model,
+            worker=self._worker,
+            status=outcome,
+            tokens=self._tokens if self._wanted.is_stream else None,
+            ms=round(self._since_s() * 1_000),
+        )
 
     async def _stopped(self, place: Assign) -> None:
         """Have the worker stop, and wait until it says so."""
@@ -340,10 +351,10 @@ class Exchange:
 
     async def _rest(self, connection: Connection, cutter: Cutter, whole: bytes) -> bytes:
         """Pass on what comes before the last bytes, which end with `[DONE]`; give those."""
-        tokens, count = 0, self._wanted.dialect.tokens
+        count = self._wanted.dialect.tokens
         try:
             while True:
-                tokens += count(whole)
+                self._tokens += count(whole)
                 if is_done(whole):
                     return whole
                 await self._put(whole)
@@ -354,7 +365,7 @@ class Exchange:
                 while not whole and (data := await connection.read()):
                     whole = cutter.feed(data)
         finally:
-            self._floor.counts.tokens(self._wanted.model, tokens)
+            self._floor.counts.tokens(self._wanted.model, self._tokens)
 
     def _told_in(self, last: bytes) -> FleetError | None:
         code = self._wanted.dialect.error_in(last)

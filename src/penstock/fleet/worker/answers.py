@@ -38,6 +38,7 @@ class Answer:
     deadline_ms: int | None
     on_first: Callable[[float], None]
     """Hears after how many seconds the first token came."""
+    on_end: Callable[[Flight], None]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises `FleetError` where nothing was sent."""
@@ -51,6 +52,7 @@ class Answer:
                 await unless_gone(flight.task, receive)
         finally:
             self.flights.land(flight)
+            self.on_end(flight)
 
     def write(self, flight: Flight, send: Send) -> Coroutine[Any, Any, None]:
         """All of the answer."""
@@ -77,6 +79,7 @@ class Stream(Answer):
             await _body(send, written(Started(request_id=flight.request_id)))
             flight.run()
             stop = await self._tokens(flight, send)
+            flight.outcome = "ok"
             last = [_metrics(flight), End(tokens_out=flight.tokens, stop_reason=stop.reason, ms=flight.took_ms())]
         except FleetError as error:
             last = _ending(flight, error)
@@ -127,6 +130,7 @@ class Passage(Answer):
             failed = flight.reason()
         finally:
             self.flights.land(flight)
+        flight.outcome = failed.code if failed else "ok"
         await passed.end(failed)
 
 
@@ -161,6 +165,7 @@ class _Passed:
 
 
 def _ending(flight: Flight, error: FleetError) -> list[Event]:
+    flight.outcome = error.code
     if error.code == "CANCELED":
         return [End(tokens_out=flight.tokens, stop_reason="canceled", ms=flight.took_ms())]
     return [error.failure()]

@@ -31,6 +31,8 @@ class Flight:
     is_running: bool = False
     why: FleetError | None = None
     tokens: int = 0
+    outcome: str = "CANCELED"
+    """`ok`, or a code; where nobody could be told any more, the client has left."""
     first_at: float | None = None
     landed: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None

@@ -43,7 +43,7 @@ from penstock.fleet.sse import CONTENT_TYPE, DONE, Event, written
 from penstock.fleet.worker.answers import SSE_HEADERS, Passage, Stream
 from penstock.fleet.worker.callback import tell_hive
 from penstock.fleet.worker.engine import Engine, LoadFailed
-from penstock.fleet.worker.flights import RETRY_AFTER_S, Flights
+from penstock.fleet.worker.flights import RETRY_AFTER_S, Flight, Flights
 
 ENDED_S_MAX = 1.0
 """How long a failed worker waits for its engine to let go of its requests."""
@@ -297,12 +297,24 @@ class Worker:
         asked: InferenceRequest = call.body
         self._refuse(asked.model)
         deadline_ms = deadline_of(call.headers, asked.deadline_ms)
-        return Stream(self._engine, self._flights, call.request_id, deadline_ms, self._first.observe, asked)
+        first = self._first.observe
+        return Stream(self._engine, self._flights, call.request_id, deadline_ms, first, self._note_end, asked)
 
     async def _chat(self, call: Call) -> ASGIApp:
         self._refuse(call.body.model)
         first = self._first.observe
-        return Passage(self._engine, self._flights, call.request_id, deadline_of(call.headers), first, call)
+        deadline_ms = deadline_of(call.headers)
+        return Passage(self._engine, self._flights, call.request_id, deadline_ms, first, self._note_end, call)
+
+    def _note_end(self, flight: Flight) -> None:
+        self._log.inference(
+            flight.request_id,
+            model=self._order.model.name,
+            worker=self._order.worker_id,
+            status=flight.outcome,
+            tokens=flight.tokens,
+            ms=flight.took_ms(),
+        )
 
     async def _cancel(self, call: Call) -> None:
         if not await self._flights.cancel(call.path["request_id"]):
