@@ -8,10 +8,21 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.steps import answers, asking, commands, fleets, living, machines, observing, trouble
+from tests.scenarios.steps import (
+    answers,
+    asking,
+    commands,
+    fleets,
+    living,
+    machines,
+    observing,
+    rooms,
+    trouble,
+    unheard,
+)
 from tests.scenarios.world import World, dispose, new_world
 
-STEPS = (fleets, asking, answers, living, trouble, observing, commands, machines)
+STEPS = (fleets, asking, answers, living, trouble, observing, commands, machines, unheard, rooms)
 
 
 def pytest_configure(config: pytest.Config) -> None:

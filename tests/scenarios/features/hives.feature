@@ -1,7 +1,7 @@
 Feature: Hives
   The queen knows which machines there are, and believes nobody who only says so.
 
-  @QR-1 @QR-2 @REG-4 @HP-1 @HP-3 @EH-001d @FULL-003 @MET-6
+  @QR-1 @QR-2 @REG-4 @HP-1 @HP-3 @EH-001d @FULL-003
   Scenario: A hive that starts is listed with what it has
     Given a model tiny that says one
     And a fleet
@@ -11,7 +11,7 @@ Feature: Hives
     And its models is ["tiny"]
     When someone runs penstock hives list
     Then it exits with 0
-    And it prints here
+    And it prints the hive here as ready, with its address, seen at most 2000 ms ago
 
   @PH2-1 @HP-1
   Scenario Outline: Each program says its health, state and version
@@ -64,7 +64,7 @@ Feature: Hives
     When 3 processes try to be the hive here at once
     Then one of them is the hive here, and the others exit with 6 and HIVE_NAME_TAKEN
 
-  @QR-6 @F1 @LC-2
+  @QR-6 @F1 @LC-2 @REG-4 @EH-001d
   Scenario: A hive that is not heard any more is lost, with its workers
     Given a model tiny that says one
     And the queen keeps heartbeat_ms at 100
@@ -77,8 +77,10 @@ Feature: Hives
     When Ada chats with tiny
     Then Ada is refused with 503 NO_HIVE
     And the answer of Ada has a whole Retry-After
+    When someone runs penstock hives list
+    Then it prints the hive here as lost, with its address, seen at least 600 ms ago
 
-  @INT-004 @F5 @C7
+  @INT-004
   Scenario: A hive that stood still is heard again when it goes on
     Given a model tiny that says one
     And the queen keeps heartbeat_ms at 100
@@ -94,7 +96,7 @@ Feature: Hives
     When Ada asks tiny
     Then Ada is answered one
 
-  @INT-001 @R1 @E2E900-1
+  @INT-001 @E2E900-1
   Scenario: Requests at once are spread over the hives that have room
     Given a model slow that says one two, and waits for GO after 1
     And a fleet with the hives here and there
@@ -106,6 +108,64 @@ Feature: Hives
     When GO is released 2 times
     Then Ada is answered one two
     And Ben is answered one two
+
+  @R1
+  Scenario Outline: Of two hives that have <here> and <there> bytes left, a worker goes to that with more
+    Given a model tiny that says one
+    And tiny takes 10 bytes
+    And a model large that says two
+    And large takes 5000 bytes
+    And the hives here and there have <here> and <there> bytes for models
+    When Ada asks tiny
+    Then Ada is answered one
+    And the worker of tiny is at the hive <first>
+    When Ben asks large
+    Then Ben is answered two
+    And the worker of large is at the hive <second>
+
+    Examples:
+      | here | there | first | second |
+      | 2000 | 9000  | there | there  |
+      | 9000 | 2000  | here  | here   |
+
+  @R1
+  Scenario: What is taken already is not counted as room
+    Given a model tiny that says one
+    And tiny takes 10 bytes
+    And a model large that says two
+    And large takes 8000 bytes
+    And the hives here and there have 2000 and 9000 bytes for models
+    When Ben asks large
+    Then Ben is answered two
+    And the worker of large is at the hive there
+    When Ada asks tiny
+    Then Ada is answered one
+    And the worker of tiny is at the hive here
+
+  @R2
+  Scenario: Memory that is gone between the look and the use is found out by the hive, which looks anew
+    Given a model first that says one
+    And first takes 1500 bytes
+    And a model second that says two
+    And second takes 1500 bytes
+    And the machine has 2000 bytes for models
+    And a hive of its own
+    When somebody has seen that it has 2000 bytes free
+    And workers of first and second are asked for at once
+    Then one of them is there, and the other is refused with 503 INSUFFICIENT_MEMORY: 1500 required, 500 available
+
+  @MET-6
+  Scenario: The memory of each device is measured, and what is left of it
+    Given a model tiny that says one
+    And tiny takes 1000000 bytes
+    And tiny wants the device gpu1
+    And nvidia-smi that says 0, 24564, 24564 and 1, 81920, 2
+    And a fleet
+    Then the measures of the hive have penstock_hive_memory_bytes{device="gpu0",kind="total"} 25757220864
+    And the measures of the hive have penstock_hive_memory_bytes{device="gpu1",kind="free"} 2097152
+    And the measures of the hive have penstock_hive_memory_bytes{device="cpu",kind="free"} +
+    When a worker of tiny is spawned
+    Then the measures of the hive have penstock_hive_memory_bytes{device="gpu1",kind="free"} 1097152
 
   @PH2-2 @EC8 @HP-2
   Scenario: A hive that speaks another version is refused, and both versions are named
@@ -207,7 +267,18 @@ Feature: Hives
     When Ada asks tiny
     Then Ada is answered one
 
-  @REG-2 @EH-001a @SSH-2 @EC1
+  @EH-001a @SSH-2 @EC1 @REG-2
+  Scenario: A machine that takes the connection and says nothing is tried three times, and not saved
+    Given a queen
+    And a machine that takes connections and says nothing
+    When that machine is added as far, with a second for each try
+    Then it exits with 7
+    And it says ssh: timeout
+    And it says fix:
+    And that machine was called 3 times
+    And the queen lists no hive far
+
+  @REG-2
   Scenario: A machine that SSH does not reach is not saved
     Given a queen
     When someone runs penstock hives add far --ssh nobody@127.0.0.1:1 --timeout-s 2 --queen-url http://127.0.0.1:8080

@@ -227,17 +227,6 @@ Feature: Life and death
     Then Ada is told WORKER_CRASHED after one
     And the queen counts 0 waiting and 0 in flight
 
-  @INT-005
-  Scenario: Workers of a hive that stands still go on
-    Given a model slow that says one two, and waits for GO after 1
-    And a fleet
-    And a worker of slow
-    When Ada asks slow
-    Then Ada has read one
-    When SIGSTOP hits the hive
-    And GO is released
-    Then Ada is answered one two
-
   @PID-REUSE
   Scenario: Nobody else is signalled when a worker is ended that has gone
     Given a model tiny that says one

@@ -28,7 +28,7 @@ from penstock.fleet.bodies import refuse
 from penstock.fleet.errors import FleetError
 from penstock.fleet.hive.child import Child
 from penstock.fleet.hive.ending import Ending
-from penstock.fleet.hive.memory import CPU, cpu_device, left_of, refuse_too_large, required_bytes
+from penstock.fleet.hive.memory import CPU, cpu_device, left_of, refuse_too_large, required_bytes, show_memory
 from penstock.fleet.hive.options import HiveOptions
 from penstock.fleet.hive.ports import Ports
 from penstock.fleet.hive.roster import Roster, Worker, now_ms
@@ -80,6 +80,7 @@ class Hive:
         self._background: set[asyncio.Task[Any]] = set()
         self._has_new_logs = False
         measures.reading("workers", "Workers that are alive.", lambda: len(self.roster.live()))
+        show_memory(measures, (CPU, *sorted(self._beside)), self._device)
 
     # --- spawn ------------------------------------------------------------------------------------------------------
 

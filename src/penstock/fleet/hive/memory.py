@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 import msgspec
 
 from penstock.core.fleet.parties import Device
 from penstock.fleet.errors import FleetError
+from penstock.fleet.measures import Measures
 from penstock.fleet.orders import Model
 
 ROOM = Fraction(12, 10)
@@ -53,6 +54,14 @@ def refuse_too_large(required: int, device: Device) -> None:
         message = f"the model needs {required} bytes, {device.name} has {device.memory_free} free"
         details = {"device": device.name, "required_bytes": required, "available_bytes": device.memory_free}
         raise FleetError("INSUFFICIENT_MEMORY", message, details)
+
+
+def show_memory(measures: Measures, names: Iterable[str], read: Callable[[str], Device]) -> None:
+    """Have each device measured: all its memory, and what is free of it, read when it is asked for."""
+    shown = measures.gauge("memory_bytes", "Memory of a device, all of it and what is free.", ("device", "kind"))
+    for name in names:
+        shown.labels(name, "total").set_function(lambda name=name: read(name).memory_total)  # type: ignore[misc]
+        shown.labels(name, "free").set_function(lambda name=name: read(name).memory_free)  # type: ignore[misc]
 
 
 def _meminfo() -> tuple[int, int]:
