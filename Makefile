@@ -34,11 +34,13 @@ setup: .venv/.penstock ## make .venv with the locked packages and the penstock c
 demo: setup ## run the main job on the small bundled repository
 	$(BIN)/penstock demo
 
+TEST_JOBS ?= 2
+
 test: setup ## pass every check and every test
 	tools/system-packages
 	tools/javascript-packages
 	@$(MAKE) check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder # as they stand: short ones last, none alone
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder # short files last: no core is idle
 
 # Built once, in about six minutes: llama.cpp itself. Two jobs, because without a bound it takes the whole machine.
 LLAMA_JOBS ?= 2
