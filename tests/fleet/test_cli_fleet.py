@@ -129,6 +129,15 @@ def test_a_port_that_is_taken_is_told(fleet: Fleet) -> None:
     assert "cannot be bound" in ended.err and "--port" in ended.err
 
 
+def test_a_second_queen_at_one_home_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    with program(tmp_path, "queen", "--port", "0") as first:
+        ended = penstock(tmp_path, "queen", "--port", "0")
+        assert (ended.exit_code, ended.out) == (6, "")
+        assert f"process {first.process.pid}" in ended.err and "--home" in ended.err
+    with program(tmp_path, "queen", "--port", "0"):
+        assert penstock(tmp_path, "queen", "--port", "0").exit_code == 6, "the file alone is no lock"
+
+
 def test_a_name_that_another_hive_has_is_refused(fleet: Fleet, tmp_path: Path) -> None:
     ended = penstock(tmp_path, "hive", "--name", "here", *ANY, "--queen", fleet.queen.url)
     assert ended.exit_code == 6, ended.err
@@ -220,6 +229,14 @@ def test_hives_are_listed(fleet: Fleet) -> None:
     (hive,) = [each for each in fleet("hives", "list", "--json").json() if each["name"] == "here"]
     assert (hive["state"], hive["models"], hive["url"]) == ("ready", ["tiny"], fleet.hive.url)
     assert hive["devices"][0]["memory_total"] > 0
+
+
+@pytest.mark.parametrize("group", ["hives", "workers"])
+def test_the_queen_may_be_named_before_a_command_and_without_one(group: str, fleet: Fleet) -> None:
+    for words in ((), ("list",)):
+        ended = penstock(fleet.home, group, "--queen", fleet.queen.url, *words)
+        assert ended.exit_code == 0, ended.err
+        assert "here" in ended.out or group == "workers"
 
 
 def test_a_hive_that_nobody_knows_cannot_be_removed(fleet: Fleet) -> None:

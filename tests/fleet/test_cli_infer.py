@@ -22,6 +22,7 @@ from tests.fleet.played_queen import WAIT_S, Play, Played, PlayedQueen, events, 
 STARTED = Started(request_id="r-1")
 WORDS = tuple(Token(t=word, i=number) for number, word in enumerate(("Once ", "upon ", "a ", "time\n")))
 WELL = End(tokens_out=4, stop_reason="stop", ms=12)
+CRASH = Failure(code="WORKER_CRASHED", message="it died")
 WHOLE = events(STARTED, *WORDS, Metrics(tokens_out=4, first_token_ms=3, tokens_per_s=99.5), WELL)
 
 
@@ -114,6 +115,14 @@ def test_as_data_it_is_one_object(queen: PlayedQueen, tmp_path: Path) -> None:
     assert (told["tokens_per_s"], told["first_token_ms"], told["ms"]) == (99.5, 3, 12)
 
 
+def test_what_nobody_has_measured_is_no_number(queen: PlayedQueen, tmp_path: Path) -> None:
+    queen.play("POST /v1/inference", events(STARTED, *WORDS[:2], CRASH))
+    ended = penstock(tmp_path, "infer", "--queen", queen.url, "--prompt", "Tell", "--json")
+    told = ended.json()
+    assert (ended.exit_code, told["tokens_out"], told["error"]["code"]) == (1, 2, "WORKER_CRASHED")
+    assert (told["ms"], told["first_token_ms"], told["tokens_per_s"]) == (None, None, None)
+
+
 def test_a_model_cannot_steer_the_terminal_and_a_pipe_gets_what_it_said(queen: PlayedQueen, tmp_path: Path) -> None:
     queen.play(
         "POST /v1/inference", events(STARTED, Token(t="a\x1b[2Jb", i=0), End(tokens_out=1, stop_reason="stop", ms=1))
@@ -140,9 +149,6 @@ def garbled(to: Played) -> None:
     to.stream()
     to.send(STARTED, *WORDS[:2])
     to.wfile.write(b"event: token\ndata: {]\n\n")
-
-
-CRASH = Failure(code="WORKER_CRASHED", message="it died")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +290,7 @@ def late(code: str) -> Play:
     return events(STARTED, Failure(code=code, message="it is so"))
 
 
-@pytest.mark.parametrize("play", [failing("QUEUE_FULL"), late("QUEUE_FULL")])
+@pytest.mark.parametrize("play", [failing("QUEUE_FULL", 1), late("QUEUE_FULL")])
 def test_a_full_queue_is_asked_again_three_times_and_then_refuses(play: Play, queen: PlayedQueen) -> None:
     heard, paused, _ = tried(queen, play)
     assert (heard.exit_code, heard.code, paused) == (REFUSED, "QUEUE_FULL", [1, 2, 4])
@@ -292,7 +298,7 @@ def test_a_full_queue_is_asked_again_three_times_and_then_refuses(play: Play, qu
 
 @pytest.mark.parametrize("code", ["ALL_SLOTS_BUSY", "NO_HIVE", "DRAINING", "MODEL_FAILING"])
 def test_what_cannot_be_served_now_is_asked_again_and_then_unavailable(code: str, queen: PlayedQueen) -> None:
-    heard, paused, _ = tried(queen, failing(code))
+    heard, paused, _ = tried(queen, failing(code, 1))
     assert (heard.exit_code, paused) == (UNAVAILABLE, [1, 2, 4])
 
 
@@ -301,7 +307,7 @@ def test_the_queens_own_wish_counts_where_it_is_longer(queen: PlayedQueen) -> No
     assert (heard.exit_code, paused, kept.text) == (DONE, [7, 2], "Once upon a time\n")
 
 
-@pytest.mark.parametrize("code", ["INSUFFICIENT_MEMORY", "BACKEND_UNAVAILABLE"])
+@pytest.mark.parametrize("code", ["INSUFFICIENT_MEMORY", "BACKEND_UNAVAILABLE", "PORTS_EXHAUSTED"])
 def test_what_no_wait_mends_is_told_at_once(code: str, queen: PlayedQueen) -> None:
     heard, paused, _ = tried(queen, failing(code))
     assert (heard.exit_code, paused) == (UNAVAILABLE, [])

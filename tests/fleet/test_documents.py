@@ -14,9 +14,11 @@ from starlette.types import Message, Scope
 from penstock.fleet.app import App
 from penstock.fleet.bodies import read_body
 from penstock.fleet.errors import ERRORS, FleetError
+from penstock.fleet.hive.endpoints import SPAWN_ERRORS
 from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.orders import Model, WorkerOrder
+from penstock.fleet.queen.endpoints import Answers
 from penstock.fleet.queen.exchange import AsAnswered
 from penstock.fleet.routes import Call, Endpoint
 from penstock.fleet.schema import Health, InferenceRequest, SpawnRequest
@@ -28,6 +30,10 @@ from penstock.fleet.worker.scripted import ScriptedEngine
 
 async def nothing(call: Call) -> None:
     """Answers with 204."""
+
+
+def ignore(told: object) -> None:
+    """Somebody else looks at that."""
 
 
 ENDPOINTS = [
@@ -82,9 +88,9 @@ def test_a_path_allows_its_own_methods_and_no_others(path: str, allowed: bytes) 
 @pytest.mark.parametrize("code", ERRORS)
 def test_who_is_to_come_again_is_told_when_in_whole_seconds(code: str) -> None:
     begun, _ = asyncio.run(answered("GET", "/v1/things/list", failing(FleetError(code, "so it is"))))
-    told = dict(begun["headers"]).get(b"retry-after", b"")
-    assert begun["status"] == ERRORS[code].status
-    assert (told.isdigit() and int(told) > 0) is (begun["status"] in (429, 503))
+    told = dict(begun["headers"]).get(b"retry-after", b"0").decode()
+    assert (begun["status"], told) == (ERRORS[code].status, str(ERRORS[code].again_s))
+    assert (int(told) > 0) is (begun["status"] in (429, 503))
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, {"Retry-After": ""}])
@@ -132,7 +138,7 @@ async def late_at_once() -> list[Message]:
         sent.append(message)
 
     order = WorkerOrder(worker_id="w", model=Model(name="echo", backend="scripted"), listen_fd=-1)
-    stream = Stream(ScriptedEngine(order), Flights(1, 1_000), "r", 0, lambda s: None, InferenceRequest(prompt="go"))
+    stream = Stream(ScriptedEngine(order), Flights(1, 1_000), "r", 0, ignore, ignore, InferenceRequest(prompt="go"))
     await stream({"type": "http"}, receive, send)
     return sent
 
@@ -142,3 +148,10 @@ def test_a_deadline_that_is_over_at_once_is_told_as_an_event() -> None:
     assert (begun["type"], begun["status"]) == ("http.response.start", 200)
     assert started["body"].startswith(b"event: started\n")
     assert b"DEADLINE_EXCEEDED" in last["body"] and last["body"].endswith(b"data: [DONE]\n\n")
+
+
+def test_the_queen_names_every_error_that_she_passes_on_from_a_hive() -> None:
+    unused: Any = None
+    endpoints = {(each.method, each.path): each for each in Answers(unused, unused, unused).endpoints()}
+    assert set(SPAWN_ERRORS) <= set(endpoints["POST", "/v1/workers/spawn"].errors)
+    assert {"UNKNOWN_WORKER", "NOT_OURS"} <= set(endpoints["DELETE", "/v1/workers/{id}"].errors)

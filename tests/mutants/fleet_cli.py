@@ -316,4 +316,28 @@ PLANTED = (
         "except Unreachable:",
         (f"{DOCTOR}test_a_queen_that_was_named_and_does_not_answer_is_told",),
     ),
+    Planted(
+        "fleet-not-measured",
+        "what nobody has measured is told as a number",
+        "fleet/inferring.py",
+        "    first_token_ms: int | None = None",
+        "    first_token_ms: int | None = 0",
+        ("tests/fleet/test_cli_infer.py::test_what_nobody_has_measured_is_no_number",),
+    ),
+    Planted(
+        "fleet-one-queen",
+        "two queens run at one home",
+        "fleet/queen/holding.py",
+        "        _take(descriptor, home)\n",
+        "",
+        ("tests/fleet/test_cli_fleet.py::test_a_second_queen_at_one_home_is_refused_until_the_first_has_ended",),
+    ),
+    Planted(
+        "fleet-queen-before",
+        "a queen that is named before the command is not asked",
+        "cli/hives_command.py",
+        "    context.obj = (queen, token_file)",
+        "    context.obj = (None, None)",
+        ("tests/fleet/test_cli_fleet.py::test_the_queen_may_be_named_before_a_command_and_without_one",),
+    ),
 )

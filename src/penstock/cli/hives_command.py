@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from penstock.fleet.schema import HiveInfo
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print data instead of a table.")
+Given = tuple[str | None, str | None]
+"""Queen and token file, before the command's own."""
 HEAD = ("hive", "state", "seen", "workers", "models", "devices", "version", "address", "started by")
 
 
 @click.group(invoke_without_command=True)
+@queen_options
 @click.pass_context
-def hives(context: click.Context) -> int:
+def hives(context: click.Context, queen: str | None, token_file: str | None) -> int:
     """The machines of the fleet. Without a command: `list`."""
+    context.obj = (queen, token_file)
     if context.invoked_subcommand is None:
         code: int = context.invoke(list_, as_json=False, queen=None, token_file=None)
         return code
@@ -28,13 +32,14 @@ def hives(context: click.Context) -> int:
 @hives.command("list")
 @AS_JSON
 @queen_options
-def list_(as_json: bool, queen: str | None, token_file: str | None) -> int:
+@click.pass_obj
+def list_(obj: Given, as_json: bool, queen: str | None, token_file: str | None) -> int:
     """All hives that the queen knows, those too that are not heard."""
     from penstock.cli.fleet_calls import asked
     from penstock.cli.terminal import open_stdout, print_json, print_table
     from penstock.evidence.words import plain
 
-    found = asked(queen, token_file, lambda client: client.hives()).hives
+    found = asked(queen or obj[0], token_file or obj[1], lambda client: client.hives()).hives
     if as_json:
         print_json(found)
     elif not found:
@@ -93,7 +98,9 @@ def _devices(hive: HiveInfo) -> str:
 )
 @click.option("--ssh-config", default="", metavar="FILE", help="In place of ~/.ssh/config.")
 @queen_options
+@click.pass_obj
 def add(
+    obj: Given,
     name: str,
     place: str,
     key: str,
@@ -137,7 +144,7 @@ def add(
         port=port,
         ports=ports,
     )
-    chosen = choose(os.environ, queen=queen, token_file=token_file)
+    chosen = choose(os.environ, queen=queen or obj[0], token_file=token_file or obj[1])
     with ending():
         try:
             url = add_hive(chosen, wanted, open_shell(ssh_config, timeout_s), lambda said: click.echo(said, err=True))
@@ -151,7 +158,8 @@ def add(
 @click.argument("name")
 @click.option("--drain", is_flag=True, help="Let what runs there finish, and end it, if it is alive.")
 @queen_options
-def remove(name: str, drain: bool, queen: str | None, token_file: str | None) -> int:
+@click.pass_obj
+def remove(obj: Given, name: str, drain: bool, queen: str | None, token_file: str | None) -> int:
     """Forget the hive NAME. One that is alive ends by that, with its workers: so it wants --drain."""
     import asyncio
     import os
@@ -161,6 +169,7 @@ def remove(name: str, drain: bool, queen: str | None, token_file: str | None) ->
     from penstock.fleet.choices import choose
     from penstock.wire.fleet_hives import drain_hive
 
+    queen, token_file = queen or obj[0], token_file or obj[1]
     known = {hive.name: hive for hive in asked(queen, token_file, lambda client: client.hives()).hives}
     if name not in known:
         raise Failing(f"no hive is called {name!r}", 6, "see `penstock hives list`")

@@ -33,7 +33,12 @@ def queen(**given: object) -> int:
     Prints one line when it can be reached: `queen at URL`. Logs are JSON lines on stderr. The first Ctrl-C (or TERM)
     lets what runs finish, the second ends at once. What is loaded stays loaded: workers belong to their hives.
     """
+    from penstock.cli.main import Failing
+    from penstock.fleet.queen.holding import HomeTaken
     from penstock.wire.fleet import serve_queen
     from penstock.wire.fleet_flags import QueenFlags
 
-    return serve_queen(msgspec.convert(given, QueenFlags))
+    try:
+        return serve_queen(msgspec.convert(given, QueenFlags))
+    except HomeTaken as error:
+        raise Failing(str(error), 6, error.fix) from None

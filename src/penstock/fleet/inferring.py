@@ -44,14 +44,14 @@ class Shown(Protocol):
 
 @dataclass
 class Heard:
-    """What came of one request. `code` and `message`: why it is not whole."""
+    """What came of one request. `code` and `message`: why it is not whole. None: nobody has measured that."""
 
     request_id: str
     tokens: int = 0
     stop_reason: str = ""
-    ms: int = 0
-    tokens_per_s: float = 0.0
-    first_token_ms: int = 0
+    ms: int | None = None
+    tokens_per_s: float | None = None
+    first_token_ms: int | None = None
     code: str = ""
     message: str = ""
     retry_after_s: int = 0

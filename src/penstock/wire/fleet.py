@@ -40,7 +40,7 @@ def serve_queen(flags: QueenFlags) -> int:
         policy = replace(policy, queue_per_model_max=flags.queue_max)
     tie(flags.with_parent, flags.owner_fd)
     token = chosen.token(os.environ)
-    options = QueenOptions(host=flags.host, port=flags.port, token=token, policy=policy, verbose=flags.verbose)
+    options = QueenOptions(flags.host, flags.port, token, policy, flags.verbose, chosen.home)
     name_process("penstock queen")
     open_many()
     return run_queen(options, SqliteHives(Path(chosen.home) / "registry.db"))

@@ -43,6 +43,7 @@ INFER_ERRORS = (
 SPAWN_ERRORS = (
     *("MODEL_NOT_FOUND", "NO_HIVE", "HIVE_UNREACHABLE", "WORKERS_EXHAUSTED", "PORTS_EXHAUSTED", "PORT_TAKEN"),
     *("INSUFFICIENT_MEMORY", "MODEL_FAILING", "START_FAILED", "LOAD_FAILED", "LOADING_TIMEOUT", "DRAINING"),
+    *("BACKEND_UNAVAILABLE", "WORKER_HUNG", "GONE"),
     *("NOT_READY", "BACKEND_UNAVAILABLE"),
 )
 HIVE_ERRORS = ("VERSION_MISMATCH", "FENCED", "HIVE_NAME_TAKEN", "STALE_REPORT", "HIVE_UNREACHABLE")
@@ -144,7 +145,7 @@ class Answers:
             Endpoint(
                 *("DELETE", "/v1/workers/{id}", "Drain a worker, and end it.", self._end),
                 status=204,
-                errors=("UNKNOWN_WORKER", "HIVE_UNREACHABLE"),
+                errors=("UNKNOWN_WORKER", "NOT_OURS", "HIVE_UNREACHABLE"),
                 parameters=worker,
             ),
         ]

@@ -6,8 +6,9 @@ import asyncio
 import gc
 import socket
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 
@@ -22,6 +23,7 @@ from penstock.fleet.queen.dispatching import Dispatcher
 from penstock.fleet.queen.endpoints import Answers
 from penstock.fleet.queen.exchange import Floor
 from penstock.fleet.queen.hives import Hives
+from penstock.fleet.queen.holding import held
 from penstock.fleet.queen.registry import HiveRegistry
 from penstock.fleet.queen.upstream import Upstreams
 from penstock.fleet.serving import Server, bound, serve, url_of
@@ -33,20 +35,26 @@ CUT_S_MAX = 1.0
 
 @dataclass(frozen=True)
 class QueenOptions:
-    """`token`: of the fleet; empty where none is needed. `port` 0: any that is free."""
+    """`token`: of the fleet; empty where none is needed. `port` 0: any that is free. `home`: held as long as it runs;
+    empty: none.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     token: str = ""
     policy: QueenPolicy = DEFAULT
     verbose: bool = False
+    home: str = ""
 
 
 def run_queen(options: QueenOptions, registry: HiveRegistry) -> int:
-    """Serve until told to end; the registry is closed then. Raises `BadInput` where the address cannot be had."""
+    """Serve until told to end; the registry is closed then. Raises `BadInput` where the address cannot be had,
+    `HomeTaken`.
+    """
     listening = bound(options.host, options.port, options.token)
     quiet_uvicorn()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    holding = held(Path(options.home)) if options.home else nullcontext()
+    with listening, holding, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Queen(options, registry).serve(listening))
 
 
