@@ -173,7 +173,7 @@ class _Program:
         """Drain, once; another time is no second signal."""
         if not self._hive.is_draining:
             self._hive.stop_spawning()
-            self._server.end()
+            self._server.drain()
 
     def _note_overtaken(self, error: FleetError) -> None:
         self._log.error("the queen does not have this hive; it ends", code=error.code, why=error.message)
