@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.fleet.hive.hive import LOGS_TOLD_MAX
 from penstock.fleet.processes import child_pids
 from tests.fleet.hives import ECHO, Fields, at_once, command_of, has_ended, hive, is_free, port_of, scripted
 from tests.scenarios.waiting import until
@@ -117,6 +118,16 @@ def test_a_taken_port_is_skipped_and_a_full_range_is_an_error(tmp_path: Path) ->
             taken.close()
             assert here.call("GET", "/v1/report").json()["ports"] == "free"
             here.spawn()
+
+
+def test_a_report_has_the_logs_of_the_last_that_could_not_come(tmp_path: Path) -> None:
+    failing = scripted(tmp_path, "conversations:\n  - replies: [{text: never}]\nload: {fault: fail}\n", workers_max=9)
+    with hive(tmp_path / "home", [failing], policy={"failures_max": 99}) as here:
+        for _ in range(LOGS_TOLD_MAX + 1):
+            assert here.refused()[1]["code"] == "LOAD_FAILED"
+        told = here.call("GET", "/v1/report").json()["workers"]
+        assert [worker["state"] for worker in told] == ["failed"] * (LOGS_TOLD_MAX + 1)
+        assert sum(bool(worker["log"]) for worker in told) == LOGS_TOLD_MAX
 
 
 def test_a_port_that_is_asked_for_is_had(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ UPGRADE = "tests/fleet/test_hive_upgrade.py::"
 PROCESSES = "tests/fleet/test_processes.py::"
 LOGS = "tests/fleet/test_logs_anywhere.py::"
 DEVICES = "tests/fleet/test_devices.py::"
+ROUTING = "tests/unit/test_fleet_routing.py::"
+DOCUMENTS = "tests/fleet/test_documents.py::"
 
 PLANTED = (
     Planted(
@@ -421,5 +423,128 @@ PLANTED = (
         "url=url_of(listening, self.options.advertise),",
         "url=url_of(listening),",
         (f"{QUEEN}test_the_address_that_is_told_is_the_one_that_was_given",),
+    ),
+    Planted(
+        "ports-swallowed",
+        "that a hive has no port is forgotten",
+        "core/fleet/ledger.py",
+        'known.ports = "own" if failed.details.get("workers") else "foreign"\n',
+        "self.held[hive, model] = Held(now_ms + self.policy.spawn_again_ms, failed)\n",
+        (
+            f"{ROUTING}test_where_others_have_every_port_who_waits_is_told_until_there_is_one",
+            f"{ROUTING}test_for_the_port_of_a_worker_that_serves_is_waited_and_nobody_is_asked_meanwhile",
+        ),
+    ),
+    Planted(
+        "ports-awaited",
+        "who waits for a port that others have waits until its deadline",
+        "core/fleet/refusals.py",
+        "return no_port(ledger, asked.id, able) or too_large(",
+        "return too_large(",
+        (f"{ROUTING}test_where_others_have_every_port_who_waits_is_told_until_there_is_one",),
+    ),
+    Planted(
+        "ports-kept",
+        "an idle worker keeps its port from other models",
+        "core/fleet/room.py",
+        '(places if hive.ports == "free" else min(places, 0)) + ended > 0',
+        '(places + ended if hive.ports == "free" else 0) > 0',
+        (f"{ROUTING}test_an_idle_worker_of_another_model_gives_its_port",),
+    ),
+    Planted(
+        "ports-untold",
+        "what a hive says of its ports is not believed",
+        "fleet/queen/hives.py",
+        "        ports=report.ports,\n",
+        "",
+        ("tests/fleet/test_queen_hives.py::test_who_waits_for_a_port_is_not_told_the_same_again_and_again",),
+    ),
+    Planted(
+        "ports-full-for-good",
+        "a range that was full once is full for good",
+        "fleet/hive/ports.py",
+        "            made.close()\n            self.is_full = False\n",
+        "            made.close()\n",
+        (f"{SPAWNS}test_a_taken_port_is_skipped_and_a_full_range_is_an_error",),
+    ),
+    Planted(
+        "backoff-loaded",
+        "to have loaded is to have worked",
+        "core/fleet/restarts.py",
+        "        self.open_until_ms, self.is_trying = 0, False\n",
+        "        self.in_a_row, self.open_until_ms, self.is_trying = 0, 0, False\n",
+        (f"{LIFE}test_what_loads_and_dies_waits_twice_as_long_each_time_until_it_has_served",),
+    ),
+    Planted(
+        "backoff-served",
+        "what has served waits as long as what never did",
+        "fleet/hive/roster.py",
+        "(self.has_served or now_ms() - self.loaded_ms >= proven_ms)",
+        "now_ms() - self.loaded_ms >= proven_ms",
+        (f"{LIFE}test_what_loads_and_dies_waits_twice_as_long_each_time_until_it_has_served",),
+    ),
+    Planted(
+        "backoff-lived",
+        "what was there for long waits as long as what died at once",
+        "fleet/hive/roster.py",
+        "(self.has_served or now_ms() - self.loaded_ms >= proven_ms)",
+        "self.has_served",
+        (f"{LIFE}test_what_was_there_for_long_was_well",),
+    ),
+    Planted(
+        "no-place-said",
+        "who asks for a worker of a model that fails is told to end one",
+        "core/fleet/refusals.py",
+        "if more and all(hold_ms(ledger, hive, model, now_ms) for hive in more):",
+        "if False:",
+        (f"{ROUTING}test_who_asks_for_one_more_worker_is_told_why_there_is_none",),
+    ),
+    Planted(
+        "retry-after-kind",
+        "who is to come again is told when by chance",
+        "fleet/errors.py",
+        "seconds = self.retry_after_s or ERRORS[self.code].again_s",
+        "seconds = self.retry_after_s",
+        (f"{DOCUMENTS}test_who_is_to_come_again_is_told_when_in_whole_seconds",),
+    ),
+    Planted(
+        "retry-after-passed",
+        "a 429 of an engine goes out as it came",
+        "fleet/app.py",
+        "_with_retry_after(told) if self.status in AGAIN_STATUSES else told",
+        "told",
+        (f"{DOCUMENTS}test_what_an_engine_leaves_open_is_told_as_well",),
+    ),
+    Planted(
+        "failed-log-unheard",
+        "who waited for a load that failed is told nothing of it",
+        "core/fleet/ledger.py",
+        "Failed(code, message, details))",
+        "Failed(code, message))",
+        ("tests/fleet/test_queen_hives.py::test_a_load_that_fails_is_told_with_its_reason",),
+    ),
+    Planted(
+        "failed-spawn-unheard",
+        "who waited for a spawn that failed is told nothing of it",
+        "fleet/queen/hives.py",
+        "Failed(error.code, error.message, error.details)",
+        "Failed(error.code, error.message)",
+        ("tests/fleet/test_queen_hives.py::test_what_a_hive_says_of_a_spawn_that_failed_reaches_who_waits",),
+    ),
+    Planted(
+        "failed-log-untold",
+        "a hive keeps the log of a worker that failed to itself",
+        "fleet/hive/roster.py",
+        "log=tuple(self.log.lines()) if has_log else (),",
+        "log=(),",
+        (f"{SPAWNS}test_a_report_has_the_logs_of_the_last_that_could_not_come",),
+    ),
+    Planted(
+        "failed-logs-all",
+        "a report grows with every worker that failed",
+        "fleet/hive/hive.py",
+        "for worker in failed[-LOGS_TOLD_MAX:]}",
+        "for worker in failed}",
+        (f"{SPAWNS}test_a_report_has_the_logs_of_the_last_that_could_not_come",),
     ),
 )
