@@ -8,7 +8,7 @@ PLACE = "tests/scenarios/test_"
 AUTH, HEALTH, HIVES = f"{PLACE}auth.py::test_", f"{PLACE}health.py::test_", f"{PLACE}hives.py::test_"
 INFERENCE, LIFE, QUEUES = f"{PLACE}inference.py::test_", f"{PLACE}lifecycle.py::test_", f"{PLACE}queues.py::test_"
 STARTING, VALIDATION = f"{PLACE}starting.py::test_", f"{PLACE}validation.py::test_"
-COMMANDS = f"{PLACE}commands.py::test_"
+COMMANDS, UNHEARD = f"{PLACE}commands.py::test_", f"{PLACE}unheard.py::test_"
 
 PLANTED = (
     # --- queen
@@ -290,5 +290,70 @@ PLANTED = (
         'raise FleetError("BAD_ENGINE_REPLY", "the engine broke off")',
         'return Stop("stop")',
         (f"{INFERENCE}what_came_before_a_worker_dies_is_kept_and_the_end_is_said",),
+    ),
+    # --- who is not heard, and where there is room
+    Planted(
+        "scenario-late-callback",
+        "a worker that was killed may call back",
+        "fleet/hive/hive.py",
+        '        if not worker.is_live:\n            raise FleetError("GONE", "the worker was ended"',
+        '        if False:\n            raise FleetError("GONE", "the worker was ended"',
+        (f"{UNHEARD}a_callback_of_a_worker_that_was_killed_meanwhile_comes_too_late",),
+    ),
+    Planted(
+        "scenario-lost-streams",
+        "what a worker streams is cut when its hive is not heard",
+        "fleet/queen/exchange.py",
+        "if self._connection is not None and not self._has_token:",
+        "if self._connection is not None:",
+        (f"{UNHEARD}a_hive_that_is_not_heard_gets_no_new_work_and_what_its_worker_streams_comes_to_its_end",),
+    ),
+    Planted(
+        "scenario-lost-serves",
+        "who asks is sent to workers of a hive that is not heard",
+        "core/fleet/ledger.py",
+        "return {request for worker_id in gone for request in self.lose_worker(worker_id)}",
+        "return set()",
+        (f"{UNHEARD}a_hive_that_is_not_heard_gets_no_new_work_and_what_its_worker_streams_comes_to_its_end",),
+    ),
+    Planted(
+        "scenario-heartbeat",
+        "a heartbeat gives back the slots that were given meanwhile",
+        "core/fleet/ledger.py",
+        "        known.hive, known.is_listed = hive.name, True\n",
+        "        known.hive, known.is_listed = hive.name, True\n        known.taken.clear()\n",
+        (f"{UNHEARD}a_heartbeat_that_knows_nothing_yet_of_what_was_given_takes_none_of_it_back",),
+    ),
+    Planted(
+        "scenario-roomiest",
+        "a worker goes to the hive with least room",
+        "core/fleet/room.py",
+        "return max((hive for hive in hives if fits(",
+        "return min((hive for hive in hives if fits(",
+        (f"{HIVES}of_two_hives_that_have_here_and_there_bytes_left_a_worker_goes_to_that_with_more",),
+    ),
+    Planted(
+        "scenario-total-room",
+        "the most memory counts, taken or not",
+        "core/fleet/room.py",
+        "return (device.memory_free if device else 0, hive.workers_free)",
+        "return (device.memory_total if device else 0, hive.workers_free)",
+        (f"{HIVES}what_is_taken_already_is_not_counted_as_room",),
+    ),
+    Planted(
+        "scenario-memory-anew",
+        "a hive believes that who asks has looked at its memory",
+        "fleet/hive/hive.py",
+        "        refuse_too_large(required_bytes(model), self._device(model.device))\n",
+        "",
+        (f"{HIVES}memory_that_is_gone_between_the_look_and_the_use_is_found_out_by_the_hive_which_looks_anew",),
+    ),
+    Planted(
+        "scenario-silent-machine",
+        "a connection that times out is not tried again",
+        "adapters/ssh_openssh.py",
+        'if failed.kind != "timeout" or not tries_left:',
+        "if True:",
+        (f"{HIVES}a_machine_that_takes_the_connection_and_says_nothing_is_tried_three_times_and_not_saved",),
     ),
 )

@@ -12,6 +12,7 @@ from tests.scenarios.steps import (
     answers,
     asking,
     commands,
+    faults,
     fleets,
     living,
     machines,
@@ -22,7 +23,7 @@ from tests.scenarios.steps import (
 )
 from tests.scenarios.world import World, dispose, new_world
 
-STEPS = (fleets, asking, answers, living, trouble, observing, commands, machines, unheard, rooms)
+STEPS = (fleets, asking, answers, living, trouble, observing, commands, machines, unheard, rooms, faults)
 
 
 def pytest_configure(config: pytest.Config) -> None:

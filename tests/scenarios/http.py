@@ -63,8 +63,16 @@ def ask(method: str, url: str, body: Any = None, headers: Mapping[str, str] | No
 class Client:
     """One request. It is sent at once, and read in the background, or when it is told to."""
 
-    def __init__(self, url: str, body: Any, headers: Mapping[str, str] | None = None, *, is_slow: bool = False) -> None:
-        self.url, self._body, self._sent = url, encoded(body), dict(headers or {})
+    def __init__(
+        self,
+        url: str,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "POST",
+        is_slow: bool = False,
+    ) -> None:
+        self.url, self._method, self._body, self._sent = url, method, encoded(body), dict(headers or {})
         self.status = 0
         self.headers: dict[str, str] = {}
         self.raw = bytearray()
@@ -88,7 +96,7 @@ class Client:
     def _run(self, path: str) -> None:
         is_torn = True
         try:
-            self._connection.request("POST", path, self._body, self._sent)
+            self._connection.request(self._method, path, self._body, self._sent)
             self._reads.wait()
             answer = self._connection.getresponse()
             with self.changed:

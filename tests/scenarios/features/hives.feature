@@ -176,6 +176,13 @@ Feature: Hives
     And its message says the hive 2 (9.9.9)
     And the queen lists no hive strange
 
+  @EC8 @HP-2
+  Scenario: Another version is told before anything that only it knows
+    Given a queen
+    When a hive of the API version 2 registers with what we do not know
+    Then the answer is 426 VERSION_MISMATCH
+    And its message says the hive 2 (9.9.9)
+
   @EH-002a @PH2-3
   Scenario: A hive that cannot be reached is not taken
     Given a queen
@@ -218,6 +225,23 @@ Feature: Hives
       | signal  |
       | SIGKILL |
       | SIGTERM |
+
+  @FENCE
+  Scenario Outline: Who reports under the address of a living hive <as> does not take its place
+    Given a model tiny that says one
+    And a fleet
+    And a worker of tiny
+    When another process reports from the address of the hive here as <as>
+    Then the answer is <status> <code>
+    And the hive is alive
+    And the queen lists the hive here as ready
+    When Ada asks tiny
+    Then Ada is answered one
+
+    Examples:
+      | as       | status | code             |
+      | here     | 409    | HIVE_NAME_TAKEN  |
+      | stranger | 503    | HIVE_UNREACHABLE |
 
   @FENCE
   Scenario: A hive of an epoch that is over is fenced off

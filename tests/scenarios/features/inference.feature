@@ -110,6 +110,22 @@ Feature: Inference
     And Ben is told DEADLINE_EXCEEDED within 3000 ms
     And the queen counts 0 waiting and 1 in flight
 
+  @DL-8
+  Scenario Outline: A request that names no deadline has one all the same
+    Given a model slow that says one two, and waits for GO after 0
+    And the queen keeps request_deadline_ms at 300
+    And a fleet
+    And a worker of slow
+    When Ada <asks>
+    Then Ada is told DEADLINE_EXCEEDED
+    And no slot of slow is taken
+
+    Examples:
+      | asks                            |
+      | asks slow                       |
+      | chats with slow                 |
+      | chats with slow without a stream |
+
   @DL-4
   Scenario Outline: A deadline that is none is refused
     Given a model tiny that says one
@@ -254,7 +270,73 @@ Feature: Inference
       | forgets its last event    | no_end         | asks       | BAD_ENGINE_REPLY |
       | forgets its last event    | no_end         | chats with | WORKER_CRASHED   |
 
-  @SPEED-crash
+  @FULL-009 @ERRS-3
+  Scenario: An error of a worker reaches the client with the id of the request, which both logs have
+    Given a model tiny with the script
+      """
+      replies: [{status: 418, error: {message: no tea here, code: TEAPOT}}]
+      repeat: true
+      """
+    And a fleet
+    And a worker of tiny
+    When Ada chats with tiny as mill-4713 for at most 9000 ms
+    Then Ada is refused with 418 TEAPOT
+    And the head of the answer of Ada has the id mill-4713
+    And the log of the queen has the line inference of mill-4713
+    And the log of the worker of tiny has the line inference of mill-4713
+
+  @ERRS-5
+  Scenario Outline: Who is told that a worker <dies> is not told where anything is
+    Given the fleet has a token
+    And a model tiny with the script
+      """
+      replies: [{tokens: [one, " two"], fault: {kind: <kind>, after: <after>}}]
+      repeat: true
+      """
+    And a fleet
+    And a worker of tiny
+    When Ada <asks> tiny
+    Then Ada is told <code>
+    And Ada is told no path, no address and no token
+
+    Examples:
+      | dies                  | kind    | after | asks       | code             |
+      | is killed             | crash   | 1     | asks       | WORKER_CRASHED   |
+      | is killed             | crash   | 1     | chats with | WORKER_CRASHED   |
+      | is killed at once     | crash   | 0     | chats with | WORKER_FAILED    |
+      | exits                 | exit    | 0     | asks       | WORKER_FAILED    |
+      | says garbage          | garbage | 1     | asks       | BAD_ENGINE_REPLY |
+
+  @ERRS-5
+  Scenario Outline: Who is told that a model <cannot> is not told where anything is
+    Given the fleet has a token
+    And a model bad that is served by the command <command> --port {port}
+    And a fleet
+    When Ada chats with bad
+    Then Ada is told <code>
+    And Ada is told no path, no address and no token
+
+    Examples:
+      | cannot         | command         | code                |
+      | has no program | no-such-program | BACKEND_UNAVAILABLE |
+      | cannot start   | false           | LOAD_FAILED         |
+
+  @ERRS-5
+  Scenario: Who is told that no hive is heard is not told where they were
+    Given the fleet has a token
+    And a model tiny that says one
+    And the queen keeps heartbeat_ms at 100
+    And the queen keeps stale_ms at 600
+    And a fleet
+    When SIGKILL hits the hive
+    And Ada chats with tiny
+    Then Ada is told no path, no address and no token
+    And the queen lists the hive here as lost
+    When Ben chats with tiny
+    Then Ben is told NO_HIVE
+    And Ben is told no path, no address and no token
+
+  @SPEED-crash @MET-9
   Scenario: A crash in mid-stream is told at once
     Given a model tiny that says one two three, and waits for GO after 2
     And a fleet
@@ -264,6 +346,7 @@ Feature: Inference
     When SIGKILL hits the worker of tiny
     Then Ada is told WORKER_CRASHED within 1000 ms of that
     And the workers of tiny are idle
+    And the measures of the hive have penstock_hive_failures_total{code="WORKER_FAILED",model="tiny"} 1
 
   @E2E900-2
   Scenario Outline: A worker that dies before the first token is replaced unseen

@@ -17,7 +17,7 @@ Feature: Life and death
     Then Ada is answered one two
     And the worker of slow ends within 2000 ms
 
-  @EH-014b @F7 @LIFE-009
+  @EH-014b @F7
   Scenario: A hive that is told to end lets two requests finish
     Given a model slow that says one two, and waits for GO after 1
     And slow has 2 slots
@@ -77,12 +77,51 @@ Feature: Life and death
     And the drain of <target> has begun
     And SIGINT hits <target> again
     Then <target> ends within 3000 ms
+    And Ada is told <code> after one
 
     Examples:
-      | target             |
-      | the queen          |
-      | the hive           |
-      | the worker of slow |
+      | target             | code           |
+      | the queen          | DRAINING       |
+      | the hive           | WORKER_CRASHED |
+      | the worker of slow | DRAINING       |
+
+  @SECOND-SIGNAL
+  Scenario: Who waits when the second signal comes is told so
+    Given a model slow that says one two, and waits for GO after 1
+    And a fleet
+    And a worker of slow
+    When Ada asks slow
+    Then Ada has read one
+    When Ben chats with slow without a stream
+    And Cleo asks slow
+    Then Cleo waits for queued
+    And the queen counts 2 waiting and 3 in flight
+    When SIGTERM hits the queen
+    And the drain of the queen has begun
+    And SIGINT hits the queen again
+    Then Ben is refused with 503 DRAINING
+    And the answer of Ben has a whole Retry-After
+    And Cleo is told DRAINING
+    And the queen exits with 0
+
+  @DRAIN-HTTP @SECOND-SIGNAL
+  Scenario Outline: To ask <target> to drain once more changes nothing
+    Given a model slow that says one two, and waits for GO after 1
+    And a fleet
+    And a worker of slow
+    When Ada asks slow
+    Then Ada has read one
+    When POST /v1/drain is asked of <target>
+    And POST /v1/drain is asked of <target>
+    Then the answer is 200
+    When GO is released
+    Then Ada is answered one two
+    And <target> exits with 0
+
+    Examples:
+      | target    |
+      | the queen |
+      | the hive  |
 
   @EH-014a @LIFE-003 @LIFE-004 @LIFE-008
   Scenario: Who does not end in time is killed
@@ -111,7 +150,7 @@ Feature: Life and death
     Then the hive exits with 0
     And the worker of tiny ends within 100 ms
 
-  @LC-4 @FULL-004 @LIFE-007 @LIFE-010
+  @LC-4 @FULL-004 @LIFE-007 @LIFE-009 @LIFE-010
   Scenario: A hive that ends takes all its workers along, together, and the catalogue stays
     Given a model tiny that says one
     And tiny may have 5 workers
@@ -120,6 +159,7 @@ Feature: Life and death
     When SIGTERM hits the hive
     Then all workers have ended within 5000 ms
     And the hive exits with 0
+    And the log of the hive tells of 0, 1, 2, 3, 4, 5 of 5 that have ended
     When someone without a queen runs penstock models list --json
     Then it exits with 0
     And its data has 0.name tiny

@@ -27,6 +27,14 @@ Feature: Models
       | Q5_K_M       |
       | Q8_0         |
 
+  @PH3-2
+  Scenario: Who pulls a large file sees how far it is
+    Given a server that has a file of 60 MB, and breaks off once in its middle
+    When someone runs penstock models pull tiny {url}
+    Then it exits with 0
+    And it says pulling tiny: 50 %
+    And it says pulling tiny: 100 %
+
   @PH3-2 @PH3-4 @CAT-1 @E2E900-3 @FULL-007
   Scenario: A model that is pulled is whole, and in the catalogue
     Given a server that has the file

@@ -16,7 +16,7 @@ Feature: What can be seen
       | the hive           |
       | the worker of tiny |
 
-  @MET-3 @MET-4 @MET-5 @MET-9 @MET-10
+  @MET-3 @MET-4 @MET-5 @MET-10
   Scenario: What was asked is counted
     When Ada asks tiny
     Then Ada is answered one two three
@@ -51,12 +51,6 @@ Feature: What can be seen
   Scenario: An answer has an id, though none was asked for
     When DELETE /v1/inference/r-never is asked of the queen
     Then the log of the queen has the id of the answer
-
-  @FULL-009
-  Scenario: An error of a worker reaches the client with its id
-    When POST /v1/chat/completions is asked of the worker of tiny with the body {"model": "other", "messages": [{}]}
-    Then the answer is 404 MODEL_NOT_FOUND
-    And the answer is an error with a code, a message and details
 
   @AUD-4
   Scenario: Logs are lines of JSON

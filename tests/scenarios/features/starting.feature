@@ -26,12 +26,15 @@ Feature: Starting a worker
     When GET /v1/ready is asked of the worker of cold
     Then its ready is false
     And its state is loading
-    When Ada asks the worker of cold
-    Then Ada is refused with 503 NOT_READY
+    When Ben asks the worker of cold
+    Then Ben is refused with 503 NOT_READY
+    When Ada follows the loading of the worker of cold
+    Then Ada hears that 2 of 2 layers are loaded, and of no end yet
     When LOAD is released
-    And the progress of the worker of cold is followed
-    Then it ends with end and [DONE]
+    Then Ada hears of the end of it
     And the workers of cold are idle
+    When the progress of the worker of cold is followed
+    Then it ends with end and [DONE]
 
   @PH7-4 @EC7 @EH-016a @LIFE-006 @LOAD-DEADLINE
   Scenario: A load that makes no progress for too long is ended
@@ -114,7 +117,7 @@ Feature: Starting a worker
     Then the answer is 503 BACKEND_UNAVAILABLE
     And its message says gpu0
 
-  @EC3 @EH-005a @MET-6
+  @EC3 @EH-005a
   Scenario: Graphics cards are found, and models are placed by their memory
     Given a model small that says one
     And small takes 1048576 bytes
@@ -145,7 +148,7 @@ Feature: Starting a worker
       | fails         | exited with status 9 |
       | says nonsense | said what            |
 
-  @PH4-2 @EC3 @EH-005a @HP-4 @R2
+  @PH4-2 @EC3 @EH-005a @HP-4
   Scenario: A model that does not fit is refused with what it needs and what there is
     Given a model large that says one
     And large takes 3000 bytes
@@ -257,7 +260,7 @@ Feature: Starting a worker
     And the workers of tiny are idle
 
   @CALLBACK-LATE
-  Scenario: A callback of a worker that nobody spawned comes too late
+  Scenario: A callback of a worker that nobody spawned is not taken
     Given a model tiny that says one
     And a hive of its own
     When a worker that this hive never spawned calls back with a nonce

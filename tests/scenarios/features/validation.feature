@@ -36,11 +36,30 @@ Feature: What is sent is checked
     And its details name the fields prompt, max_tokens, temperature
 
   @VAL-ALL
+  Scenario Outline: What is wrong in every way is told in one answer of <target>
+    Given a worker of tiny
+    When a prompt that is wrong in every way is sent to <target>
+    Then the answer is 400 INVALID_REQUEST
+    And its details name the fields prompt, model, max_tokens, stop[1], stop[2], request_id, x-deadline-ms
+    And what was sent is nowhere in the answer
+
+    Examples:
+      | target             |
+      | the queen          |
+      | the worker of tiny |
+
+  @VAL-ALL
+  Scenario: A callback that is wrong in every way is told so in one answer
+    When a callback comes that is wrong in every way
+    Then the answer is 400 INVALID_REQUEST
+    And its details name the fields worker_id, url, model_ref, backend, slots, pid
+
+  @VAL-ALL
   Scenario: A field that is missing is named
     When POST /v1/inference gets no prompt
     Then its details name the fields prompt
 
-  @EH-015a @VAL-001 @VAL-002 @VAL-003 @VAL-004 @VAL-005 @VAL-007 @VAL-008 @VAL-009 @VAL-010 @VAL-011 @VAL-018 @VAL-019 @VAL-021 @VAL-024
+  @EH-015a @VAL-001 @VAL-002 @VAL-003 @VAL-004 @VAL-005 @VAL-007 @VAL-008 @VAL-009 @VAL-011 @VAL-018 @VAL-019 @VAL-021 @VAL-024
   Scenario Outline: A model is not called <text>
     When a prompt names the model <text>
     Then the answer is 400 INVALID_REQUEST
@@ -64,6 +83,27 @@ Feature: What is sent is checked
       | "<script>x</script>"      |
       | "tïny"                    |
       | "tiny "                   |
+
+  @VAL-010
+  Scenario Outline: A model may be called <text>
+    When a prompt names the model <text>
+    Then the answer is 404 MODEL_NOT_FOUND
+
+    Examples:
+      | text                        |
+      | "t"                         |
+      | "7b"                        |
+      | "qwen2.5-coder:7b"          |
+      | "team/tiny@v1+q4_K_M"       |
+      | "hf.co/Team/Tiny-GGUF:Q8_0" |
+
+  @VAL-006
+  Scenario: A link is not followed where the name of a worker leads to it
+    Given a worker of tiny
+    When the worker of tiny is ended by its id
+    And somebody puts a link to the catalogue in place of its log
+    And the log of that worker is asked of the queen
+    Then nothing of the catalogue is in the answer
 
   @VAL-012 @VAL-001 @VAL-004
   Scenario Outline: A request has no id <text>
@@ -112,7 +152,7 @@ Feature: What is sent is checked
       | port    | "8001"    |
       | model   | 17        |
 
-  @VAL-012 @VAL-013 @VAL-006 @CALLBACK-FORGED
+  @VAL-012 @VAL-013 @CALLBACK-FORGED
   Scenario Outline: A worker does not call back with <limit> <text>
     When a callback comes with <limit> <text>
     Then the answer is 400 INVALID_REQUEST

@@ -282,6 +282,12 @@ def epoch_known(world: World, name: str) -> None:
     world.known[f"epoch of {name}"] = next(h["epoch"] for h in world.hives() if h["name"] == name)
 
 
+@when(line("another process reports from the address of the hive here as {name}"))
+def own_address(world: World, name: str) -> None:
+    report = ask("GET", f"{world.programs['here'].url}/v1/report", None, world.headers()).json()
+    world.ask("POST", "/v1/hives", {**report, "name": name, "instance": "another", "epoch": 0})
+
+
 @when(line("another process reports as the hive {name} of an epoch that is over"))
 def old_epoch(world: World, name: str) -> None:
     report = ask("GET", f"{world.programs[name].url}/v1/report", None, world.headers()).json()

@@ -270,6 +270,21 @@ def header_with(world: World, name: str, text: str) -> None:
     world.ask("POST", "/v1/chat/completions", {"model": "tiny", "messages": [{}]}, **{name.replace("-", "_"): text})
 
 
+@when(line("a prompt that is wrong in every way is sent to {target}"))
+def wrong_prompt(world: World, target: str) -> None:
+    world.known["sent"] = "leaked"
+    stop = ["sound", "", {"leaked": 1}]
+    body = {"prompt": 5, "model": "leaked..model", "request_id": "leaked id", "max_tokens": 0, "stop": stop}
+    world.ask("POST", "/v1/inference", body, at=place_of(world, target), x_deadline_ms="leaked")
+
+
+@when("a callback comes that is wrong in every way")
+def wrong_callback(world: World) -> None:
+    from tests.scenarios.steps.trouble import callback
+
+    callback(world, worker_id="a b", url="ftp://x", model_ref="a..b", backend="magic", slots=0, pid="one")
+
+
 @then("what was sent is nowhere in the answer")
 def not_echoed(world: World) -> None:
     assert world.answer is not None

@@ -361,6 +361,11 @@ def other_version(world: World, n: int) -> None:
     world.ask("POST", "/v1/hives", report("http://127.0.0.1:9", api_version=n))
 
 
+@when(line("a hive of the API version {n} registers with what we do not know"))
+def other_version_with_news(world: World, n: int) -> None:
+    world.ask("POST", "/v1/hives", report("http://127.0.0.1:9", api_version=n, state="asleep", news=[1]))
+
+
 @when("a hive registers at an address where nobody is")
 def nobody_there(world: World) -> None:
     with socket.socket() as bound:

@@ -67,3 +67,10 @@ def callbacks_answered(world: World, text: str) -> None:
 @then(line("the log of the hive tells once that a worker of {model} is {state}"))
 def told_once(world: World, model: str, state: str) -> None:
     assert len(world.programs["here"].told(event="worker", model=model, state=state)) == 1
+
+
+@then(line("the log of the hive tells of {text} of {n} that have ended"))
+def told_how_far(world: World, text: str, n: int) -> None:
+    told = world.programs["here"].told(event="draining")
+    assert [each["ended"] for each in told] == [int(ended) for ended in text.split(", ")], told
+    assert {each["workers"] for each in told} == {n}
