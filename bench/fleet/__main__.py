@@ -1,4 +1,4 @@
-"""How fast the fleet is, beside its goals: `python -m bench.fleet [starts|passing|endings ...]`.
+"""How fast the fleet is, beside its goals: `python -m bench.fleet [starts|passing|endings|tokens ...]`.
 
 All of it in one run, on one machine. A goal that is missed is told, and is no failure of the run.
 """
@@ -10,13 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from bench.fleet import endings, passing, starts
+from bench.fleet import endings, passing, starts, tokens
 from bench.fleet.figure import Figure, table
 
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "starts": starts.measure,
     "passing": passing.measure,
     "endings": endings.measure,
+    "tokens": tokens.measure,
 }
 
 

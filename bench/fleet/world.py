@@ -52,7 +52,7 @@ def fleet(models: dict[str, str], slots: int = 64, workers_max: int = 1_000, **o
     """Models by name, with the script of each."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
-        url, pid = stack.enter_context(_queen(folder))
+        url, pid = stack.enter_context(queen(folder))
         known: list[Fields] = []
         for name, script in models.items():
             (folder / f"{name}.yaml").write_text(script)
@@ -66,9 +66,10 @@ def fleet(models: dict[str, str], slots: int = 64, workers_max: int = 1_000, **o
 
 
 @contextmanager
-def _queen(folder: Path) -> Iterator[tuple[str, int]]:
-    command = [sys.executable, "-m", "tests.fleet.queen_main", '{"port": 0}']
-    with (folder / "queen.log").open("wb") as log:
+def queen(folder: Path, **options: Any) -> Iterator[tuple[str, int]]:
+    """A queen alone: her address, and her process."""
+    command = [sys.executable, "-m", "tests.fleet.queen_main", json.dumps({"port": 0, **options})]
+    with (folder / "queen.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     with process:
         try:
