@@ -243,6 +243,19 @@ def test_an_interrupt_cancels_the_request_and_keeps_what_came(
     assert cancel.path == f"/v1/inference/{queen.inferences()[0].body['request_id']}"
 
 
+def test_a_model_that_could_not_be_loaded_is_told_with_the_log_of_its_worker(
+    queen: PlayedQueen, tmp_path: Path
+) -> None:
+    details = {"worker_id": "w-1", "exit_code": 3, "log": ["loads", "no such \x1b[31mweights"]}
+    queen.play("POST /v1/inference", events(STARTED, Failure(code="LOAD_FAILED", message="no", details=details)))
+    exit_code, out, err = asked(tmp_path, queen, "--prompt", "Tell")
+    assert (exit_code, out) == (1, "")
+    first, *lines, fix = err.splitlines()
+    assert (first, lines[0], len(lines)) == ("error: LOAD_FAILED: no", "    | loads", 2)
+    assert "weights" in lines[1] and "\x1b" not in lines[1]
+    assert "`penstock workers logs w-1`" in fix
+
+
 # --- asked again ----------------------------------------------------------------------------------------------------
 
 

@@ -524,6 +524,14 @@ PLANTED = (
         ("tests/fleet/test_queen_hives.py::test_a_load_that_fails_is_told_with_its_reason",),
     ),
     Planted(
+        "failed-log-unshown",
+        "`infer` keeps the log of a worker that failed to itself",
+        "fleet/inferring.py",
+        "tuple(map(str, log)) if isinstance(log, list) else ()",
+        "()",
+        ("tests/fleet/test_cli_infer.py::test_a_model_that_could_not_be_loaded_is_told_with_the_log_of_its_worker",),
+    ),
+    Planted(
         "failed-spawn-unheard",
         "who waited for a spawn that failed is told nothing of it",
         "fleet/queen/hives.py",

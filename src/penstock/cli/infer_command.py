@@ -146,6 +146,7 @@ def _tell_end(heard: Heard, max_tokens: int) -> None:
         told += f"\n    tokens {heard.tokens}/{max_tokens}: what was printed is not whole"
     if heard.retry_after_s and not heard.tokens:
         told += f"\n    try again in {heard.retry_after_s} s"
+    told += "".join(f"\n    | {plain(said)}" for said in heard.log)
     if heard.fix:
         told += f"\n    fix: {heard.fix}"
     click.echo(told, err=True)

@@ -7,11 +7,12 @@ refused, unavailable; and interrupted, where the queen is told, so that the engi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from penstock.core.fleet.names import is_worker
 from penstock.fleet.calling import Unreachable
 from penstock.fleet.client import Broken, QueenClient
 from penstock.fleet.errors import ERRORS, FleetError, fix_of
@@ -24,6 +25,7 @@ RETRY_AFTER_S_MAX = 20
 CANCEL_S_MAX = 5.0
 FOR_THE_MOMENT = (429, 503)
 FOR_LONGER = frozenset({"INSUFFICIENT_MEMORY", "BACKEND_UNAVAILABLE", "PORTS_EXHAUSTED"})
+NOTHING: Mapping[str, Any] = {}
 DONE, FAILED, BAD_INPUT, REFUSED, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 6, 7, 130
 
 Pause = Callable[[float], Awaitable[None]]
@@ -57,11 +59,14 @@ class Heard:
     retry_after_s: int = 0
     exit_code: int = FAILED
     text: list[str] = field(default_factory=list)
+    worker_id: str = ""
+    """Of the worker that could not be had; `log`: its last lines."""
+    log: tuple[str, ...] = ()
 
     @property
     def fix(self) -> str:
         """What to do about `code`."""
-        return fix_of(self.code)
+        return fix_of(self.code).replace("WORKER", self.worker_id or "WORKER")
 
 
 async def infer(
@@ -117,7 +122,7 @@ async def _once(client: QueenClient, asked: InferenceRequest, shown: Shown, hear
             _take(event, shown, heard)
     except FleetError as error:
         heard.retry_after_s = error.retry_after_s
-        _fail(heard, error.code, f"{error.message}{_fields_of(error)}")
+        _fail(heard, error.code, f"{error.message}{_fields_of(error)}", error.details)
     except Broken as error:
         _fail(heard, "", str(error))
     except Unreachable as error:
@@ -142,11 +147,14 @@ def _take(event: Started | Token | Progress | Metrics | End | Failure, shown: Sh
             if event.stop_reason == "canceled":
                 _fail(heard, "CANCELED", "somebody cancelled the request")
         case Failure():
-            _fail(heard, event.code, event.message)
+            _fail(heard, event.code, event.message, event.details)
 
 
-def _fail(heard: Heard, code: str, message: str) -> None:
+def _fail(heard: Heard, code: str, message: str, details: Mapping[str, Any] = NOTHING) -> None:
     heard.code, heard.message = code, message
+    worker_id, log = details.get("worker_id"), details.get("log")
+    heard.worker_id = worker_id if isinstance(worker_id, str) and is_worker(worker_id) else ""
+    heard.log = tuple(map(str, log)) if isinstance(log, list) else ()
     heard.exit_code = FAILED if heard.tokens else exit_code_of(code)
 
 
