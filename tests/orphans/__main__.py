@@ -2,7 +2,8 @@
 
 Kinds of kills: `hive`, `queen`, `client` (of a fleet that somebody else started), `chain` (a client with a fleet of its
 own), `runner` (a process that started a fleet as tests do). With `--aborts N`: as many requests that are broken off at
-any moment, and as many against a queue that is full. What is chosen by chance follows from the seed, which is printed.
+any moment, and as many against a queue that is full; memory is looked at too. What is chosen by chance follows from the
+seed, which is printed.
 """
 
 from __future__ import annotations

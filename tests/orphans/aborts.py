@@ -1,4 +1,6 @@
-"""Requests that are broken off at any moment, and requests against a queue that is full: every count comes out even."""
+"""Requests that are broken off at any moment, and requests against a queue that is full: every count comes out
+even, and no program grows by more than what it is to remember.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,12 @@ import json
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tests.orphans.memory import SETTLED, Growth
 from tests.scenarios.waiting import until
 from tests.scenarios.world import World, dispose, new_world
 
@@ -37,11 +41,15 @@ def abort_many(times: int, chance: random.Random) -> Told:
         ways = [chance.choice(WAYS) for _ in range(times)]
         moments = [chance.random() * 0.03 for _ in range(times)]
         begun = time.monotonic()
-        ends = asyncio.run(_all(world.queen.url, list(zip(ways, moments, strict=True))))
+        growth = _growth(world, times)
+        plans = list(zip(ways, moments, strict=True))
+        ends = asyncio.run(_all(world.queen.url, plans, AT_ONCE, growth.settled))
         is_even = _comes_to_rest(world)
+        growth.note()
         took = time.monotonic() - begun
         print(f"aborts: {times} in {took:.0f} s: {dict(sorted(ends.items()))}", flush=True)
-        return Told(f"{times} broken off, {'all counts are zero' if is_even else _counts(world)}", is_even)
+        counts = "all counts are zero" if is_even else _counts(world)
+        return Told(f"{times} broken off, {counts}, {growth.words}", is_even and growth.is_well)
     finally:
         dispose(world)
 
@@ -51,14 +59,17 @@ def fill_queue(times: int) -> Told:
     world = _fleet(slots=2, queue_max=QUEUE_MAX)
     try:
         begun = time.monotonic()
-        ends = asyncio.run(_all(world.queen.url, [("end", 0.0)] * times, at_once=4 * QUEUE_MAX))
+        growth = _growth(world, times)
+        ends = asyncio.run(_all(world.queen.url, [("end", 0.0)] * times, 4 * QUEUE_MAX, growth.settled))
         is_even = _comes_to_rest(world)
+        growth.note()
         told = world.metrics("queen")
         counted = sum(int(value) for name, value in told.items() if name.startswith("penstock_queen_requests_total"))
         took = time.monotonic() - begun
         print(f"full queue: {times} in {took:.0f} s: {dict(ends)}, counted {counted}", flush=True)
-        is_well = is_even and ends["200"] + ends["429"] == times == counted and ends["429"] > 0
-        return Told(f"{ends['200']} accepted + {ends['429']} refused = {times} sent, {counted} counted", is_well)
+        is_well = is_even and ends["200"] + ends["429"] == times == counted and ends["429"] > 0 and growth.is_well
+        sums = f"{ends['200']} accepted + {ends['429']} refused = {times} sent, {counted} counted"
+        return Told(f"{sums}, {growth.words}", is_well)
     finally:
         dispose(world)
 
@@ -71,6 +82,11 @@ def _fleet(slots: int, queue_max: int) -> World:
     world.start_fleet("here")
     assert world.spawn("tiny").status == 200
     return world
+
+
+def _growth(world: World, times: int) -> Growth:
+    pids = {"queen": world.queen.pid, "hive": world.programs["here"].pid, "worker": world.worker("tiny")["pid"]}
+    return Growth(pids, times)
 
 
 def _comes_to_rest(world: World) -> bool:
@@ -91,7 +107,8 @@ def _counts(world: World) -> dict[str, int]:
     }
 
 
-async def _all(url: str, plans: list[tuple[str, float]], at_once: int = AT_ONCE) -> Counter[str]:
+async def _all(url: str, plans: list[tuple[str, float]], at_once: int, settled: Callable[[], None]) -> Counter[str]:
+    """`settled`: called when the first thousands have ended."""
     ends: Counter[str] = Counter()
     left = list(enumerate(plans))
     left.reverse()
@@ -100,6 +117,8 @@ async def _all(url: str, plans: list[tuple[str, float]], at_once: int = AT_ONCE)
         while left:
             number, (way, moment) = left.pop()
             ends[await _one(url, f"a-{number}", way, moment)] += 1
+            if ends.total() == SETTLED:
+                settled()
             if ends.total() % TOLD_EVERY == 0:
                 print(f"  {ends.total()} of {len(plans)}", flush=True)
 
