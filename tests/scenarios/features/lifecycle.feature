@@ -95,7 +95,7 @@ Feature: Life and death
     When Ben chats with slow without a stream
     And Cleo asks slow
     Then Cleo waits for queued
-    And the queen counts 2 waiting and 3 in flight
+    And the queen counts 2 waiting and 1 in flight
     When SIGTERM hits the queen
     And the drain of the queen has begun
     And SIGINT hits the queen again
