@@ -56,6 +56,12 @@ class Fleet:
         """A worker of tiny, loaded; its id."""
         return self.done("workers", "spawn", "tiny", "--wait").strip()
 
+    def end_all(self) -> None:
+        """Whoever was left to work by those before."""
+        for worker in self("workers", "list", "--json").json():
+            if worker["state"] != "failed":
+                self.done("workers", "end", worker["worker_id"])
+
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
@@ -339,6 +345,7 @@ def test_started_has_the_id_that_the_head_of_its_stream_has(body: dict[str, str]
 
 
 def test_watching_without_a_terminal_tells_what_changes(fleet: Fleet) -> None:
+    fleet.end_all()
     with running(fleet.home, "workers", "--watch", PENSTOCK_QUEEN=fleet.queen.url) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline() == "hive here: ready\n"
