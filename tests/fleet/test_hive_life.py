@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.fleet import processes
-from penstock.fleet.schema import End, Token
+from penstock.fleet.schema import End, Failure, Token
 from penstock.wire.fleet import KEEPER
 from tests.fleet.hives import (
     ECHO,
@@ -325,6 +325,8 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         here.until(event="signal", signal="SIGTERM")
         begun = time.monotonic()
         here.kill(signal.SIGINT)
+        failure = stream.until(Failure)
+        assert isinstance(failure, Failure) and failure.code == "DRAINING"
         assert here.ended() == 0
         assert time.monotonic() - begun < 3.0
 

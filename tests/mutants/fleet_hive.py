@@ -555,4 +555,12 @@ PLANTED = (
         "for worker in failed}",
         (f"{SPAWNS}test_a_report_has_the_logs_of_the_last_that_could_not_come",),
     ),
+    Planted(
+        "hive-second-signal",
+        "at a second signal the workers are killed before they have told anybody",
+        "fleet/hive/program.py",
+        "Server(self._app, self._ready, self._drain, cut=self._hive.cut)",
+        "Server(self._app, self._ready, self._drain)",
+        ("tests/fleet/test_hive_life.py::test_a_second_signal_ends_at_once",),
+    ),
 )

@@ -80,10 +80,10 @@ Feature: Life and death
     And Ada is told <code> after one
 
     Examples:
-      | target             | code           |
-      | the queen          | DRAINING       |
-      | the hive           | WORKER_CRASHED |
-      | the worker of slow | DRAINING       |
+      | target             | code     |
+      | the queen          | DRAINING |
+      | the hive           | DRAINING |
+      | the worker of slow | DRAINING |
 
   @SECOND-SIGNAL
   Scenario: Who waits when the second signal comes is told so

@@ -20,6 +20,8 @@ from penstock.fleet.logs import Log
 from penstock.fleet.measures import Measures
 from penstock.fleet.schema import WorkerHealth
 
+CUT_S_MAX = 1.0
+"""For workers to say to whom they serve that they end."""
 SWEEPS_MAX = 50
 SWEEP_S = 0.01
 
@@ -76,6 +78,17 @@ class Ending:
         for number, each in enumerate(asyncio.as_completed(ending), 1):
             await each
             self._log.info("draining", ended=number, workers=len(ending))
+
+    async def cut(self, workers: Iterable[Worker]) -> None:
+        """They drain already. A second signal has them tell those they serve; INT, as two TERM may become one."""
+        left = [worker for worker in workers if worker.child is not None and not worker.child.ended.done()]
+        for worker in left:
+            self._note(worker.id, worker.pid, signal.SIGINT, "at once")
+            if worker.child is not None:
+                worker.child.send(signal.SIGINT)
+        ended = {worker.child.ended for worker in left if worker.child is not None}
+        if ended:
+            await asyncio.wait(ended, timeout=CUT_S_MAX)
 
     async def _end_shielded(self, worker: Worker, reason: str) -> None:
         await asyncio.shield(self.end(worker, reason))

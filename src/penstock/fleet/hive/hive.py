@@ -342,6 +342,11 @@ class Hive:
         await self.ending.end_all(ours, "drain")
         await self.ending.sweep()
 
+    async def cut(self) -> None:
+        """The same at once: who is served is told."""
+        self.stop_spawning()
+        await self.ending.cut([worker for worker in self.roster.live() if worker.is_ours])
+
     def stop_spawning(self) -> None:
         """Nothing new from now on."""
         self.is_draining = True

@@ -114,7 +114,7 @@ class _Program:
         self._answers = Answers(self._hive, self._reporter.now, self._end)
         app = App("Penstock hive", self._answers.endpoints(), self._log, measures, options.token)
         self._app = _Counted(app)
-        self._server = Server(self._app, self._ready, self._drain)
+        self._server = Server(self._app, self._ready, self._drain, cut=self._hive.cut)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def run(self) -> int:
