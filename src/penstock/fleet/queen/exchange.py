@@ -223,6 +223,9 @@ class Exchange:
         elif self._is_served and self._connection is not None and not self._connection.is_whole:
             stopping = self._ended(self._connection)
         self._floor.dispatcher.leave(self._waiting, served=self._is_served, stopping=stopping)
+        self._note(outcome)
+
+    def _note(self, outcome: str) -> None:
         self._floor.counts.ended(self._wanted.model, outcome)
         self._floor.log.inference(
             self._wanted.id,
