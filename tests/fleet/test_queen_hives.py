@@ -404,7 +404,7 @@ def test_a_model_too_large_says_what_it_needs() -> None:
 
 def test_an_idle_worker_makes_way_for_another_model() -> None:
     async def scenario() -> None:
-        async with world() as w:
+        async with world(QueenPolicy(spawn_again_ms=60_000)) as w:
             hive = await w.hive("east", offer(memory_bytes=600), offer("wide", memory_bytes=600))
             hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=400),)
             worker = await hive.add(memory=600)
