@@ -436,6 +436,22 @@ PLANTED = (
         ),
     ),
     Planted(
+        "port-told",
+        "a port that somebody asked for, and that is taken, fails who waits for the model",
+        "core/fleet/ledger.py",
+        '"WORKERS_EXHAUSTED", "PORT_TAKEN", "DRAINING"',
+        '"WORKERS_EXHAUSTED", "DRAINING"',
+        (f"{ROUTING}test_no_room_is_no_failure",),
+    ),
+    Planted(
+        "room-held",
+        "a hive that has no room is not asked again for as long as a client is to wait",
+        "core/fleet/ledger.py",
+        "wait_ms = retry_ms if failed.code in WAIT_CODES else 0",
+        "wait_ms = retry_ms",
+        (f"{ROUTING}test_no_room_is_no_failure",),
+    ),
+    Planted(
         "ports-awaited",
         "who waits for a port that others have waits until its deadline",
         "core/fleet/refusals.py",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from penstock.core.fleet.life import WorkerState
 from penstock.core.fleet.parties import Assign, Device, Evict, Failed, Hive, Offer, Order, Refuse, Spawn, Working
 from penstock.core.fleet.policy import QueenPolicy
@@ -302,10 +304,11 @@ def test_a_load_that_failed_here_is_tried_there() -> None:
     assert history.refused() == {"a": "START_FAILED"}
 
 
-def test_no_room_is_no_failure() -> None:
+@pytest.mark.parametrize("code", ["WORKERS_EXHAUSTED", "PORT_TAKEN"])
+def test_no_room_is_no_failure(code: str) -> None:
     history = History().hive("h").arrive("a")
     history.owed()
-    history.routing.spawn_failed("h", "m", Failed("WORKERS_EXHAUSTED", "full"), history.now_ms)
+    history.routing.spawn_failed("h", "m", Failed(code, "full"), history.now_ms, retry_ms=60_000)
     assert history.owed() == []
     assert history.after(POLICY.spawn_again_ms).owed() == [Spawn(hive="h", model="m")]
 
