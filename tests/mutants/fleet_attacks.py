@@ -74,9 +74,9 @@ PLANTED = (
     Planted(
         "fleet-worker-address",
         "a hive's worker may be at what is no address",
-        "fleet/queen/hives.py",
-        "return is_worker(worker.worker_id) and is_address(worker.url) and worker.slots > 0",
-        "return is_worker(worker.worker_id) and worker.slots > 0",
+        "fleet/grammars.py",
+        "all(is_worker(w.worker_id) and is_address(w.url) for w in workers)",
+        "all(is_worker(w.worker_id) for w in workers)",
         (f"{ATTACKS}test_a_hive_tells_addresses_alone",),
     ),
     Planted(

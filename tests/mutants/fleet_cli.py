@@ -279,9 +279,9 @@ PLANTED = (
     Planted(
         "fleet-grammar-unchecked",
         "a hive may be called what the document does not allow",
-        "fleet/queen/hives.py",
-        '"name": not is_hive(report.name),',
-        '"name": False,',
+        "fleet/grammars.py",
+        'HiveReport: {"name": HIVE, "url": URL',
+        'HiveReport: {"url": URL',
         (f"{GRAMMAR}test_what_the_queen_refuses_the_document_does_not_allow",),
     ),
     Planted(

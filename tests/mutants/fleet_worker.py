@@ -47,9 +47,9 @@ PLANTED = (
     Planted(
         "worker-deadline",
         "the deadline of the header is not kept",
-        "fleet/worker/worker.py",
-        'given = call.headers.get(DEADLINE_HEADER, "")',
-        'given = ""',
+        "fleet/deadlines.py",
+        "for ms in (in_body_ms, int(given) if given else None)",
+        "for ms in (in_body_ms, None)",
         (f"{WORKER}test_a_deadline_ends_a_request", f"{WORKER}test_what_cannot_be_served_is_said"),
     ),
     Planted(
