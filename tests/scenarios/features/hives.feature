@@ -11,7 +11,7 @@ Feature: Hives
     And its models is ["tiny"]
     When someone runs penstock hives list
     Then it exits with 0
-    And it prints the hive here as ready, with its address, seen at most 2000 ms ago
+    And it prints the hive here as ready, with its address, seen at most 5000 ms ago
 
   @PH2-1 @HP-1
   Scenario Outline: Each program says its health, state and version

@@ -67,7 +67,8 @@ Feature: Who is not heard
     And LOAD is released
     Then 1 callbacks lie unread at the hive
     When SIGKILL hits the worker of cold again
-    And SIGCONT hits the hive
+    Then the worker of cold ends within 5000 ms
+    When SIGCONT hits the hive
     Then the hive has answered its callbacks with 200, 410
     And a worker of cold has failed with LOAD_FAILED
     And the workers of cold are none
