@@ -64,6 +64,14 @@ def callbacks_answered(world: World, text: str) -> None:
     assert [str(told["status"]) for told in hive.told(**CALLED)] == wanted, hive.told(**CALLED)
 
 
+@then("the hive has refused no callback of those that it could answer")
+def none_refused(world: World) -> None:
+    """Of one whose sender has hung up nothing may be left to answer: 0."""
+    hive = world.programs["here"]
+    until(lambda: len([told for told in hive.told(**CALLED) if told["status"] == 200]) >= 2, "two are answered")
+    assert {told["status"] for told in hive.told(**CALLED)} <= {0, 200}, hive.told(**CALLED)
+
+
 @then(line("the log of the hive tells once that a worker of {model} is {state}"))
 def told_once(world: World, model: str, state: str) -> None:
     assert len(world.programs["here"].told(event="worker", model=model, state=state)) == 1
