@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from penstock.fleet.processes import tied_before_exec
+
 REPOSITORY = Path(__file__).parents[2]
 VENV = REPOSITORY / ".bench" / "litellm"
 LOCK = REPOSITORY / "requirements" / "bench-litellm.txt"
@@ -34,7 +36,8 @@ def proxy(folder: Path, workers: dict[str, list[str]]) -> Iterator[str]:
     with (folder / "litellm.log").open("wb") as log:
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "LITELLM_LOG": "ERROR", "LITELLM_TELEMETRY": "False"}
         env |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": KEY}
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+        tie = tied_before_exec(os.getpid())
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log, preexec_fn=tie)
     with process:
         try:
             yield f"http://127.0.0.1:{port}" if _is_up(process, port) else ""

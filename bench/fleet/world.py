@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from bench.fleet import litellm
 from bench.fleet.load import MARK, Order
+from penstock.fleet.processes import tied_before_exec
 from tests.fleet.hives import Fields, HiveProcess, hive
 
 POLICY = {"workers_max": 1_000, "failures_max": 1_000_000, "backoff_base_ms": 60_000, "idle_ms_max": 0}
@@ -70,7 +71,8 @@ def queen(folder: Path, **options: Any) -> Iterator[tuple[str, int]]:
     """A queen alone: her address, and her process."""
     command = [sys.executable, "-m", "tests.fleet.queen_main", json.dumps({"port": 0, **options})]
     with (folder / "queen.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        tie = tied_before_exec(os.getpid())
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=tie)
     with process:
         try:
             assert process.stdout is not None

@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx2
 
+from penstock.fleet.processes import tied_before_exec
 from penstock.fleet.sse import Event, Reader, read_event
 from tests.scenarios.traces import listening
 
@@ -56,7 +57,13 @@ class HiveProcess:
             "PYTHONPATH": f"{path_first}:{REPOSITORY / 'src'}:{REPOSITORY}".lstrip(":"),
         }
         self.process = subprocess.Popen(
-            words, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            words,
+            cwd=home,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=tied_before_exec(os.getpid()),
         )
         self.said: list[Fields] = []
         """Its log, as far as it was looked at."""
