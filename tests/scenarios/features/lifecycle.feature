@@ -249,6 +249,7 @@ Feature: Life and death
     When the hive is told to become its successor
     Then the hive is the one that was looked at
     And the worker of slow is the one that was looked at
+    And the worker of slow, as its hive has it, is alive
     When GO is released
     Then Ada is answered one two
     When Ben asks slow
