@@ -74,8 +74,8 @@ PLANTED = (
     Planted(
         "scenario-version",
         "a hive of another version is taken",
-        "fleet/queen/hives.py",
-        "if report.api_version != API_VERSION:",
+        "fleet/versions.py",
+        "if api_version != API_VERSION:",
         "if False:",
         (f"{HIVES}a_hive_that_speaks_another_version_is_refused_and_both_versions_are_named",),
     ),

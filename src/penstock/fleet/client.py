@@ -9,7 +9,6 @@ import msgspec
 
 from penstock.fleet.calling import Caller, Unreachable
 from penstock.fleet.schema import (
-    API_VERSION,
     Health,
     HiveList,
     InferenceRequest,
@@ -20,7 +19,7 @@ from penstock.fleet.schema import (
     WorkerList,
 )
 from penstock.fleet.sse import TERMINAL, Event, Malformed, Reader, TooLong, read_event
-from penstock.fleet.versions import mismatch
+from penstock.fleet.versions import compare
 
 SILENCE_S_MAX = 900.0
 """Longest time without a byte: a queue and a load may come before the first token, each with its own deadline."""
@@ -46,8 +45,7 @@ class QueenClient:
     async def health(self) -> Health:
         """That it is alive, and speaks our version."""
         told = await self._caller.get("/v1/health", Health)
-        if told.api_version != API_VERSION:
-            raise mismatch("client", "queen", told.api_version, told.version)
+        compare("client", "queen", told.api_version, told.version)
         return told
 
     async def workers(self) -> WorkerList:

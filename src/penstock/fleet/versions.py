@@ -24,14 +24,19 @@ class _Said(msgspec.Struct):
     version: Any = ""
 
 
+def compare(ours: str, theirs: str, api_version: int, version: Any) -> None:
+    """Raise VERSION_MISMATCH where it is not the version that is spoken here."""
+    if api_version != API_VERSION:
+        raise mismatch(ours, theirs, api_version, version)
+
+
 def refuse_other(data: bytes, ours: str, theirs: str) -> None:
     """Raise VERSION_MISMATCH where a program says that it speaks another version, whatever else it says."""
     try:
         said = msgspec.json.decode(data, type=_Said)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         return  # who reads it strictly says what is wrong
-    if said.api_version != API_VERSION:
-        raise mismatch(ours, theirs, said.api_version, said.version)
+    compare(ours, theirs, said.api_version, said.version)
 
 
 def mismatch(ours: str, theirs: str, api_version: int, version: Any) -> FleetError:

@@ -16,8 +16,8 @@ from contextlib import suppress
 from penstock.fleet.calling import Caller, Unreachable
 from penstock.fleet.errors import FleetError
 from penstock.fleet.logs import Log
-from penstock.fleet.schema import API_VERSION, HiveReport, Registered
-from penstock.fleet.versions import mismatch
+from penstock.fleet.schema import HiveReport, Registered
+from penstock.fleet.versions import compare
 
 TOGETHER_S = 0.01
 RETRY_MS = 100
@@ -101,8 +101,7 @@ class Reporter:
 
     async def _post(self, caller: Caller) -> Registered:
         told = await caller.post("/v1/hives", self.now(), Registered)
-        if told.api_version != API_VERSION:
-            raise mismatch("hive", "queen", told.api_version, told.version)
+        compare("hive", "queen", told.api_version, told.version)
         return told
 
     def _note_heard(self, registered: Registered) -> None:

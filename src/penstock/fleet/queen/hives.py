@@ -33,7 +33,6 @@ from penstock.fleet.logs import Log
 from penstock.fleet.queen.dispatching import Dispatcher, error_of, now_ms
 from penstock.fleet.queen.registry import AGAIN_S, HiveRegistry, Saving
 from penstock.fleet.schema import (
-    API_VERSION,
     HiveInfo,
     HiveReport,
     Registered,
@@ -41,7 +40,7 @@ from penstock.fleet.schema import (
     SpawnRequest,
     WorkerInfo,
 )
-from penstock.fleet.versions import mismatch
+from penstock.fleet.versions import compare
 
 ASK_S_MAX = 1.5
 """For a hive to say that it is there."""
@@ -416,8 +415,7 @@ def _unreachable(hive: str) -> FleetError:
 
 
 def _check(report: HiveReport) -> None:
-    if report.api_version != API_VERSION:
-        raise mismatch("queen", "hive", report.api_version, report.version)
+    compare("queen", "hive", report.api_version, report.version)
     refuse(unlike(report))
 
 
