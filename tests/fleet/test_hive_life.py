@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -397,13 +398,16 @@ def stands_still(pid: int) -> bool:
 
 
 def test_nothing_outlives_a_hive_that_is_killed_while_it_spawns(tmp_path: Path) -> None:
-    with hive(tmp_path / "home", has_template=False) as here:
+    with ExitStack() as at_last, hive(tmp_path / "home", has_template=False) as here:
         spawned = [here.spawn(wait=False) for _ in range(3)]
-        os.kill(spawned[-1]["pid"], signal.SIGSTOP)  # it cannot end itself, nor has it come to bind itself to the hive
+        stopped = processes.identify(spawned[-1]["pid"])
+        assert stopped is not None
+        at_last.callback(processes.signal_process, stopped, signal.SIGKILL)
+        processes.signal_process(stopped, signal.SIGSTOP)  # it cannot end itself, nor has it bound itself to the hive
         assert all(here.is_heard(each["url"]) for each in spawned)
         here.kill()
         assert here.ended() == -signal.SIGKILL
-    assert_gone(tmp_path / "home")
+        assert_gone(tmp_path / "home")
     assert not any(here.is_heard(each["url"]) for each in spawned)
 
 
