@@ -183,7 +183,7 @@ def test_who_follows_and_leaves_is_noticed(tmp_path: Path) -> None:
         worker = here.spawn()["worker_id"]
         with following(here, worker) as lines:
             next(lines)
-        here.until(event="answered", path=f"/v1/workers/{worker}/logs")
+        assert here.until(event="answered", path=f"/v1/workers/{worker}/logs")["status"] == 200
 
 
 def test_a_follower_does_not_hold_up_an_upgrade(tmp_path: Path) -> None:

@@ -12,7 +12,20 @@ import pytest
 
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.fleet.sse import Said
-from tests.fleet.queen_world import DONE, END, STARTED, Heard, TestWorker, World, chat, offer, token, until, world
+from tests.fleet.queen_world import (
+    DONE,
+    END,
+    STARTED,
+    Behaviour,
+    Heard,
+    TestWorker,
+    World,
+    chat,
+    offer,
+    token,
+    until,
+    world,
+)
 
 CHAT = "/v1/chat/completions"
 SILENT: tuple[bytes, ...] = ()
@@ -33,6 +46,19 @@ class Endless:
         await heard.begin()
         await heard.put(*self.first)
         await asyncio.Event().wait()
+
+
+def ending_with(may_end: asyncio.Event) -> Behaviour:
+    """A worker that says one token, and the rest when it may."""
+
+    async def behave(heard: Heard) -> None:
+        await heard.begin()
+        await heard.put(STARTED, token(0))
+        await may_end.wait()
+        await heard.put(END, DONE)
+        await heard.end()
+
+    return behave
 
 
 @pytest.mark.parametrize("path", ["/v1/inference", CHAT])
@@ -232,16 +258,9 @@ def test_the_slot_of_a_cancelled_request_is_given_away_when_the_worker_has_stopp
 def test_a_drain_finishes_what_is_under_way_refuses_the_rest_and_ends() -> None:
     may_end = asyncio.Event()
 
-    async def behave(heard: Heard) -> None:
-        await heard.begin()
-        await heard.put(STARTED, token(0))
-        await may_end.wait()
-        await heard.put(END, DONE)
-        await heard.end()
-
     async def scenario() -> None:
         async with world() as w:
-            await w.worker(behave)
+            await w.worker(ending_with(may_end))
             async with w.asking() as stream:
                 await stream.until("token")
                 assert (await w.client.post("/v1/drain")).json()["state"] == "draining"
@@ -319,16 +338,9 @@ def test_what_only_waits_for_a_hive_is_told_as_well() -> None:
 def test_to_be_asked_to_drain_again_changes_nothing() -> None:
     may_end = asyncio.Event()
 
-    async def behave(heard: Heard) -> None:
-        await heard.begin()
-        await heard.put(STARTED, token(0))
-        await may_end.wait()
-        await heard.put(END, DONE)
-        await heard.end()
-
     async def scenario() -> None:
         async with world() as w:
-            await w.worker(behave)
+            await w.worker(ending_with(may_end))
             async with w.asking() as stream:
                 await stream.until("token")
                 queued = ask_chat(w, "queued")
