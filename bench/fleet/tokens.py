@@ -26,7 +26,10 @@ def measure() -> Iterator[Figure]:
     token = secrets.token_hex(16)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
-        urls = [stack.enter_context(queen(folder, **options))[0] for options in ({}, {"token": token})]
+        (file := folder / "token").touch(0o600)
+        file.write_text(token)
+        queens = [queen(folder / "open"), queen(folder / "closed", "--token-file", str(file))]
+        urls = [stack.enter_context(each)[0] for each in queens]
         asking = [stack.enter_context(closing(http.client.HTTPConnection(urlsplit(url).netloc))) for url in urls]
         headers: list[dict[str, str]] = [{}, {"authorization": f"Bearer {token}"}]
         took: list[list[float]] = [[], []]

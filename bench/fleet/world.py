@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from bench.fleet import litellm
 from bench.fleet.load import MARK, Order
 from penstock.fleet.processes import tied_before_exec
+from tests.fleet.command import COMMAND, environment
 from tests.fleet.hives import Fields, HiveProcess, hive
 
 POLICY = {"workers_max": 1_000, "failures_max": 1_000_000, "backoff_base_ms": 60_000, "idle_ms_max": 0}
@@ -53,7 +54,7 @@ def fleet(models: dict[str, str], slots: int = 64, workers_max: int = 1_000, **o
     """Models by name, with the script of each."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
-        url, pid = stack.enter_context(queen(folder))
+        url, pid = stack.enter_context(queen(folder / "queen"))
         known: list[Fields] = []
         for name, script in models.items():
             (folder / f"{name}.yaml").write_text(script)
@@ -67,12 +68,13 @@ def fleet(models: dict[str, str], slots: int = 64, workers_max: int = 1_000, **o
 
 
 @contextmanager
-def queen(folder: Path, **options: Any) -> Iterator[tuple[str, int]]:
-    """A queen alone: her address, and her process."""
-    command = [sys.executable, "-m", "tests.fleet.queen_main", json.dumps({"port": 0, **options})]
-    with (folder / "queen.log").open("ab") as log:
-        tie = tied_before_exec(os.getpid())
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=tie)
+def queen(home: Path, *words: str) -> Iterator[tuple[str, int]]:
+    """A queen alone, with these options as well: her address, and her process."""
+    home.mkdir()
+    command = [*COMMAND, "queen", "--home", str(home), "--port", "0", *words]
+    with (home / "queen.log").open("ab") as log:
+        tie, env = tied_before_exec(os.getpid()), environment(home)
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=tie)
     with process:
         try:
             assert process.stdout is not None

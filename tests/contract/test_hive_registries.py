@@ -1,11 +1,10 @@
-"""What every registry of hives does, and what the one on a disk does when the disk fails."""
+"""What a registry of hives does, and what it does when the disk fails."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from msgspec.structs import replace
 
 from penstock.adapters.hives_sqlite import SqliteHives
 from penstock.core.fleet.known import KnownHive
-from penstock.fleet.queen.registry import HiveRegistry, InMemory
 
-Opening = Callable[[], HiveRegistry]
 EAST = KnownHive(
     name="east",
     url="http://east:9200",
@@ -29,12 +26,8 @@ EAST = KnownHive(
 WEST = KnownHive(name="west", url="http://west:9200", instance="i2", epoch=1, seen_at_ms=1)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> HiveRegistry:
-    return InMemory() if request.param == "memory" else SqliteHives(tmp_path / "registry.db")
-
-
-def test_rows_come_back_whole_and_by_name(registry: HiveRegistry) -> None:
+def test_rows_come_back_whole_and_by_name(tmp_path: Path) -> None:
+    registry = SqliteHives(tmp_path / "registry.db")
     assert list(registry.rows()) == []
     registry.save(WEST)
     registry.save(EAST)
@@ -44,7 +37,8 @@ def test_rows_come_back_whole_and_by_name(registry: HiveRegistry) -> None:
     registry.close()
 
 
-def test_a_row_is_saved_in_place_of_the_one_before(registry: HiveRegistry) -> None:
+def test_a_row_is_saved_in_place_of_the_one_before(tmp_path: Path) -> None:
+    registry = SqliteHives(tmp_path / "registry.db")
     registry.save(EAST)
     registry.save(removed := replace(EAST, instance="", epoch=4))
     assert list(registry.rows()) == [removed]

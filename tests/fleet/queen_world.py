@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ import msgspec
 from penstock.core.fleet.life import WorkerState
 from penstock.core.fleet.parties import Device, Offer, PortsLeft
 from penstock.core.fleet.policy import QueenPolicy
-from penstock.fleet.queen.program import QueenOptions
 from penstock.fleet.schema import API_VERSION, HiveReport, WorkerInfo
 from penstock.fleet.sse import Reader, Said
+from tests.fleet.command import COMMAND, environment
 
 WAIT_S_MAX = 20.0
 GIB = 2**30
@@ -60,13 +60,36 @@ class QueenProcess:
 
 @asynccontextmanager
 async def queen(
-    policy: QueenPolicy | None = None, registry: Path | None = None, token: str = "", port: int = 0
+    policy: QueenPolicy | None = None, home: Path | None = None, token: str = "", port: int = 0
 ) -> AsyncIterator[QueenProcess]:
-    options = QueenOptions(port=port, token=token, policy=policy or QueenPolicy())
-    argv = [sys.executable, "-m", "tests.fleet.queen_main", msgspec.json.encode(options).decode()]
-    process = await asyncio.create_subprocess_exec(
-        *argv, *([str(registry)] if registry else []), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    """It remembers in `home`; None: in one that is gone with it."""
+    with tempfile.TemporaryDirectory() as own:
+        words = [f"--home={home or own}", f"--port={port}", *limits(policy or QueenPolicy())]
+        if token:
+            Path(own, "token").write_text(token)
+            Path(own, "token").chmod(0o600)
+            words.append(f"--token-file={own}/token")
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            "queen",
+            *words,
+            env=environment(Path(own)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with _reached(process, token) as running:
+            yield running
+
+
+def limits(policy: QueenPolicy) -> list[str]:
+    """Those that are not as they are without being told."""
+    usual = msgspec.structs.asdict(QueenPolicy())
+    told = msgspec.structs.asdict(policy)
+    return [f"--limit={name}={number}" for name, number in told.items() if number != usual[name]]
+
+
+@asynccontextmanager
+async def _reached(process: asyncio.subprocess.Process, token: str) -> AsyncIterator[QueenProcess]:
     log: list[str] = []
     logging = asyncio.ensure_future(_collect(process, log))
     try:
@@ -487,10 +510,8 @@ def chat(**fields: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def world(
-    policy: QueenPolicy | None = None, registry: Path | None = None, token: str = ""
-) -> AsyncIterator[World]:
-    async with queen(policy, registry, token) as process, AsyncExitStack() as stack:
+async def world(policy: QueenPolicy | None = None, home: Path | None = None, token: str = "") -> AsyncIterator[World]:
+    async with queen(policy, home, token) as process, AsyncExitStack() as stack:
         yield World(process, stack)
 
 

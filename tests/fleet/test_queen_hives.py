@@ -241,7 +241,7 @@ def test_who_tells_the_address_of_another_hive_gets_no_name() -> None:
 
 def test_a_hive_that_cannot_be_reached_is_not_registered(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with world(registry=tmp_path / "registry.db") as w:
+        async with world(home=tmp_path) as w:
             hive = await w.hive("east")
             await hive.server.close()
             assert code_of(await hive.send()) == (503, "HIVE_UNREACHABLE")
@@ -498,15 +498,14 @@ def test_two_hives_share_the_work() -> None:
 
 def test_a_new_queen_asks_the_hives_that_were_known_and_serves_within_two_seconds(tmp_path: Path) -> None:
     async def scenario() -> None:
-        registry = tmp_path / "registry.db"
-        async with world(registry=registry) as w:
+        async with world(home=tmp_path) as w:
             hive = await w.hive("east")
             worker = await hive.add()
             await hive.join()
             await hive.stop_heart()
-            await until_saved(registry, 1)
+            await until_saved(tmp_path, 1)
             await w.queen.end(9)
-            async with queen(registry=registry) as second:
+            async with queen(home=tmp_path) as second:
                 begun = time.monotonic()
                 answer = await second.client.post("/v1/inference", json={"prompt": "p", "model": "tiny"})
                 assert answer.content.endswith(DONE)
@@ -518,11 +517,11 @@ def test_a_new_queen_asks_the_hives_that_were_known_and_serves_within_two_second
     asyncio.run(scenario())
 
 
-async def until_saved(registry: Path, epoch: int) -> None:
+async def until_saved(home: Path, epoch: int) -> None:
     from penstock.adapters.hives_sqlite import SqliteHives
 
     def saved() -> list[KnownHive]:
-        reading = SqliteHives(registry)
+        reading = SqliteHives(home / "registry.db")
         try:
             return [row for row in reading.rows() if row.epoch == epoch]
         finally:
@@ -554,15 +553,14 @@ def free_port() -> int:
 
 
 def test_a_damaged_registry_is_set_aside_and_begun_anew(tmp_path: Path) -> None:
-    registry = tmp_path / "registry.db"
-    registry.write_bytes(b"no database " * 1_000)
+    (tmp_path / "registry.db").write_bytes(b"no database " * 1_000)
 
     async def scenario() -> None:
-        async with world(registry=registry) as w:
+        async with world(home=tmp_path) as w:
             told = await w.queen.until_told("registry was damaged: set aside and begun anew")
             assert Path(told["set_aside"]).read_bytes().startswith(b"no database")
             await (await w.hive("east")).join()
-            await until_saved(registry, 1)
+            await until_saved(tmp_path, 1)
             assert (await w.client.get("/v1/health")).json()["status"] == "ok"
 
     asyncio.run(scenario())
@@ -576,13 +574,13 @@ def test_a_registry_that_cannot_be_written_degrades_the_queen_and_is_written_lat
         return str((await w.client.get("/v1/health")).json()["status"])
 
     async def scenario() -> None:
-        async with world(registry=home / "registry.db") as w:
+        async with world(home=home) as w:
             assert await status(w) == "degraded"
             await w.worker()
             assert [each.name for each in await w.infer()][-3:] == ["token", "end", ""]
             await w.queen.until_told("registry cannot be written: going on from memory")
             home.unlink()
-            await until_saved(home / "registry.db", 1)
+            await until_saved(home, 1)
             await w.queen.until_told("registry is written again")
             assert await status(w) == "ok"
 

@@ -40,10 +40,10 @@ def serve_queen(flags: QueenFlags) -> int:
         policy = replace(policy, queue_per_model_max=flags.queue_max)
     tie(flags.with_parent, flags.owner_fd)
     token = chosen.token(os.environ)
-    options = QueenOptions(flags.host, flags.port, token, policy, flags.verbose, chosen.home)
+    options = QueenOptions(Path(chosen.home), flags.host, flags.port, token, policy, flags.verbose)
     name_process("penstock queen")
     open_many()
-    return run_queen(options, SqliteHives(Path(chosen.home) / "registry.db"))
+    return run_queen(options, SqliteHives(options.home / "registry.db"))
 
 
 def serve_hive(flags: HiveFlags) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +35,14 @@ CUT_S_MAX = 1.0
 
 @dataclass(frozen=True)
 class QueenOptions:
-    """`token`: of the fleet; empty where none is needed. `port` 0: any that is free. `home`: held as long as it runs;
-    empty: none.
-    """
+    """`home`: held as long as it runs. `token`: empty where the fleet has none. `port` 0: any that is free."""
 
+    home: Path
     host: str = "127.0.0.1"
     port: int = 8080
     token: str = ""
     policy: QueenPolicy = DEFAULT
     verbose: bool = False
-    home: str = ""
 
 
 def run_queen(options: QueenOptions, registry: HiveRegistry) -> int:
@@ -53,8 +51,7 @@ def run_queen(options: QueenOptions, registry: HiveRegistry) -> int:
     """
     listening = bound(options.host, options.port, options.token)
     quiet_uvicorn()
-    holding = held(Path(options.home)) if options.home else nullcontext()
-    with listening, holding, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with listening, held(options.home), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Queen(options, registry).serve(listening))
 
 

@@ -35,26 +35,6 @@ class HiveRegistry(Protocol):
         """Idempotent."""
 
 
-class InMemory:
-    """Forgets with the process."""
-
-    set_aside = ""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, KnownHive] = {}
-
-    def rows(self) -> Sequence[KnownHive]:
-        """See `HiveRegistry`."""
-        return [row for _, row in sorted(self._rows.items())]
-
-    def save(self, row: KnownHive) -> None:
-        """See `HiveRegistry`."""
-        self._rows[row.name] = row
-
-    def close(self) -> None:
-        """See `HiveRegistry`."""
-
-
 class Saving:
     """Writes rows beside everything else, the newest of each name."""
 
