@@ -300,6 +300,20 @@ def test_a_device_that_the_hive_was_told_of_has_its_own_memory(tmp_path: Path) -
         here.spawn(model="beside")
 
 
+def test_any_card_is_the_one_with_most_left_and_the_worker_is_told_which(tmp_path: Path) -> None:
+    wanting = {**ECHO, "memory_bytes": 3_000, "device": "gpu", "workers_max": 9}
+    devices = {"gpu0": 5_000, "gpu2": 8_000, "gpu10": 4_000, "cuda0": 90_000}
+    with hive(tmp_path / "home", [wanting], devices=devices) as here:
+        assert [here.spawn()["device"] for _ in range(4)] == ["gpu2", "gpu0", "gpu2", "gpu10"]
+        status, fault = here.refused()
+        assert (status, fault["code"]) == (503, "INSUFFICIENT_MEMORY")
+        assert fault["details"] == {"device": "gpu0", "required_bytes": 3_000, "available_bytes": 2_000}
+        assert sorted(worker["device"] for worker in here.workers()) == ["gpu0", "gpu10", "gpu2", "gpu2"]
+        told = here.call("GET", "/v1/report").json()
+        assert [device["name"] for device in told["devices"]] == ["cpu", "cuda0", "gpu0", "gpu2", "gpu10"]
+        assert [offer["device"] for offer in told["offers"]] == ["gpu"]
+
+
 def _sockets_and_pipes(pid: int) -> set[str]:
     """What it holds of them."""
     found = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]

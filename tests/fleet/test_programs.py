@@ -72,3 +72,8 @@ def test_a_device_is_named_by_its_number() -> None:
     words = arguments(Model(name="m", backend="llama", path="/m", device="vulkan1"), Path("/x.sock"))
     assert words[-6:] == ["-ngl", "999", "-sm", "none", "-mg", "1"]
     assert seeing("vulkan1") == seeing("cpu") == {}
+
+
+def test_a_worker_by_hand_of_any_card_sees_all_and_takes_the_first() -> None:
+    words = arguments(Model(name="m", backend="llama", path="/m", device="gpu"), Path("/x.sock"))
+    assert words[-2:] == ["-mg", "0"] and seeing("gpu") == {}

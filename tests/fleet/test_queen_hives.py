@@ -152,6 +152,25 @@ def test_what_a_client_had_done_is_listed_when_it_is_answered_and_no_older_repor
     asyncio.run(scenario())
 
 
+def test_a_worker_that_no_report_has_yet_is_listed_where_its_hive_loads_it() -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            hive = await w.hive("east", offer(device="gpu"))
+
+            async def behave(heard: Heard) -> None:
+                told = {"worker_id": "w-1", "url": hive.server.url, "state": "starting", "device": "gpu1"}
+                await heard.answer(200, msgspec.json.encode(told))
+
+            await hive.join()
+            await hive.stop_heart()
+            hive.server.behave = behave
+            await w.client.post("/v1/workers/spawn", json={"model": "tiny"})
+            (listed,) = (await w.client.get("/v1/workers/list")).json()["workers"]
+            assert (listed["worker_id"], listed["device"]) == ("w-1", "gpu1")
+
+    asyncio.run(scenario())
+
+
 def worker_of(hive: TestHive) -> TestWorker:
     (worker,) = hive.workers.values()
     return worker

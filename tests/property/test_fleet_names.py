@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from penstock.core.fleet.names import is_device, is_hive, is_model, is_request, is_worker
+from penstock.core.fleet.names import is_device, is_device_wanted, is_hive, is_model, is_request, is_worker
 
 CHECKS: dict[str, tuple[Callable[[str], bool], str, int]] = {
     "model": (is_model, string.ascii_letters + string.digits + "._:/@+-", 128),
@@ -18,6 +18,7 @@ CHECKS: dict[str, tuple[Callable[[str], bool], str, int]] = {
     "hive": (is_hive, string.ascii_lowercase + string.digits + "-", 63),
     "request": (is_request, string.ascii_letters + string.digits + "_-", 128),
     "device": (is_device, string.ascii_lowercase + string.digits, 8),
+    "device wanted": (is_device_wanted, string.ascii_lowercase + string.digits, 8),
 }
 HOSTILE = (
     *("", " ", "a b", "a\n", "a\r\n", "\x1b[31m", "a\0", "../etc", "/etc/passwd", "a/../b", "a//b", "..", "-rf", "a;b"),
@@ -53,10 +54,11 @@ def test_a_name_is_harmless(name: str) -> None:
         ("hive", ["east", "a-1", "x" * 63]),
         ("request", ["r-1", "chatcmpl-X_1", "x" * 128]),
         ("device", ["cpu", "gpu0", "cuda12", "metal0", "vulkan3"]),
+        ("device wanted", ["cpu", "gpu0", "gpu", "cuda"]),
     ],
 )
 def test_good_names_are_names(kind: str, names: list[str]) -> None:
     check, _, chars_max = CHECKS[kind]
     assert all(check(name) for name in names)
-    if kind != "device":
+    if not kind.startswith("device"):
         assert not check("x" * (chars_max + 1))

@@ -6,16 +6,20 @@ from dataclasses import dataclass, field
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from penstock.core.fleet.life import LIVE, WorkerState
+from penstock.core.fleet.names import suits
 from penstock.core.fleet.parties import Assign, Device, Evict, Failed, Hive, Offer, Order, Refuse, Spawn, Working
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.core.fleet.routing import Routing
 
 POLICY = QueenPolicy(queue_per_model_max=4, patience_ms=3_000, request_deadline_ms=60_000)
 HIVES = ("east", "west")
-MODELS = {"tiny": 2, "wide": 4, "huge": 1}
-MEMORY = {"tiny": 10, "wide": 60, "huge": 90}
+MODELS = {"tiny": 2, "wide": 4, "huge": 1, "half": 2, "card": 1}
+MEMORY = {"tiny": 10, "wide": 60, "huge": 90, "half": 40, "card": 70}
+DEVICE = {"tiny": "cpu", "wide": "cpu", "huge": "cpu", "half": "gpu", "card": "gpu"}
+DEVICES = {"cpu": 100, "gpu0": 80, "gpu1": 90}
 SLOW: WorkerState = "loading"
 STEPS_MAX = 80
 SETTLES_MAX = 400
@@ -28,8 +32,11 @@ class Machine:
     name: str
     workers: dict[str, Working] = field(default_factory=dict)
 
+    def free(self, device: str) -> int:
+        taken = sum(worker.memory_bytes for worker in self.workers.values() if worker.device == device)
+        return DEVICES[device] - taken
+
     def report(self, now_ms: int, retry_ms: int) -> Hive:
-        used = sum(worker.memory_bytes for worker in self.workers.values())
         offers = {
             model: Offer(
                 name=model,
@@ -37,11 +44,14 @@ class Machine:
                 slots=MODELS[model],
                 workers_max=2,
                 memory_bytes=MEMORY[model],
+                device=DEVICE[model],
                 retry_ms=retry_ms,
             )
             for model in MODELS
         }
-        devices = {"cpu": Device(name="cpu", memory_total=100, memory_free=100 - used)}
+        devices = {
+            name: Device(name=name, memory_total=total, memory_free=self.free(name)) for name, total in DEVICES.items()
+        }
         return Hive(self.name, f"http://{self.name}", False, devices, offers, 4 - len(self.workers), now_ms)
 
 
@@ -101,14 +111,7 @@ class Fleet:
         told = machine.workers[worker]
         state: WorkerState = self.data.draw(st.sampled_from(("idle", "idle", "loading", "busy", "draining", "failed")))
         if state in LIVE:
-            machine.workers[worker] = Working(
-                worker_id=worker,
-                url=told.url,
-                model=told.model,
-                state=state,
-                slots=told.slots,
-                memory_bytes=told.memory_bytes,
-            )
+            machine.workers[worker] = replace(told, state=state)
         else:
             del machine.workers[worker]
 
@@ -147,6 +150,11 @@ class Fleet:
 
     def spawn(self, order: Spawn, state: WorkerState) -> None:
         self.made += 1
+        machine = self.machines[order.hive]
+        device = max((name for name in DEVICES if suits(name, DEVICE[order.model])), key=machine.free)
+        if machine.free(device) < MEMORY[order.model]:
+            self.routing.spawn_failed(order.hive, order.model, Failed("INSUFFICIENT_MEMORY", "no"), self.now_ms)
+            return
         worker = Working(
             worker_id=f"w{self.made}",
             url=f"http://w{self.made}",
@@ -154,8 +162,9 @@ class Fleet:
             state=state,
             slots=MODELS[order.model],
             memory_bytes=MEMORY[order.model],
+            device=device,
         )
-        self.machines[order.hive].workers[worker.worker_id] = worker
+        machine.workers[worker.worker_id] = worker
         self.routing.spawned(order.hive, order.model, worker, self.now_ms)
 
     def lose_hive(self) -> None:
@@ -212,7 +221,9 @@ class Fleet:
             while self.orders:
                 self.spawn(self.orders.pop(), "idle")
             for machine in self.machines.values():
-                machine.workers = {w: _idle(told) for w, told in machine.workers.items() if told.state != "draining"}
+                machine.workers = {
+                    w: replace(told, state="idle") for w, told in machine.workers.items() if told.state != "draining"
+                }
                 self.hear_settled(machine)
             self.perform()
             for request in sorted(self.with_worker):
@@ -222,17 +233,6 @@ class Fleet:
     def hear_settled(self, machine: Machine) -> None:
         for request in sorted(self.routing.hear(machine.report(self.now_ms, 0), list(machine.workers.values()))):
             self.finish(request)
-
-
-def _idle(told: Working) -> Working:
-    return Working(
-        worker_id=told.worker_id,
-        url=told.url,
-        model=told.model,
-        state="idle",
-        slots=told.slots,
-        memory_bytes=told.memory_bytes,
-    )
 
 
 EVENTS = (

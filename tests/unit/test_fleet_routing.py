@@ -25,10 +25,19 @@ class History:
         self.workers: dict[str, dict[str, Working]] = {}
         self.hives: dict[str, Hive] = {}
 
-    def hive(self, name: str, *offers: Offer, free: int = EVER, total: int = EVER, places: int = 8) -> History:
-        devices = {
-            "cpu": Device(name="cpu", memory_total=total, memory_free=free),
-            "gpu0": Device(name="gpu0", memory_total=total, memory_free=0),
+    def hive(
+        self,
+        name: str,
+        *offers: Offer,
+        free: int = EVER,
+        total: int = EVER,
+        places: int = 8,
+        cards: tuple[int, ...] = (0,),
+    ) -> History:
+        """`free`: bytes of its memory; `cards`: of each of its cards."""
+        devices = {"cpu": Device(name="cpu", memory_total=total, memory_free=free)} | {
+            f"gpu{number}": Device(name=f"gpu{number}", memory_total=total, memory_free=left)
+            for number, left in enumerate(cards)
         }
         self.hives[name] = Hive(
             name, f"http://{name}", False, devices, {o.name: o for o in offers or (offer(),)}, places, 0
@@ -270,6 +279,51 @@ def test_what_another_device_holds_does_not_help() -> None:
     history = History().hive("h", *offers, free=40, total=100).worker("w", memory_bytes=60, device="gpu0")
     history.arrive("a", model="n").after(POLICY.spawn_again_ms)
     assert history.refused() == {"a": "INSUFFICIENT_MEMORY"}
+
+
+def test_any_card_of_a_kind_will_do_and_the_hive_with_the_roomiest_is_asked() -> None:
+    any_card = offer(memory_bytes=60, device="gpu")
+    history = History().hive("h", any_card, free=0, cards=(10, 70, 20)).hive("i", any_card, free=0, cards=(40, 80))
+    assert history.arrive("a").owed() == [Spawn(hive="i", model="m")]
+    history = History().hive("h", any_card, cards=(50, 50), total=100).arrive("a").after(POLICY.spawn_again_ms)
+    assert history.refused() == {"a": "INSUFFICIENT_MEMORY"}, "no one card has it, though all together have"
+
+
+def test_what_is_ordered_on_any_card_is_taken_from_the_one_with_most_left() -> None:
+    models = [offer(name, memory_bytes=60, device="gpu") for name in "mno"]
+    history = History().hive("h", *models, cards=(70, 90), total=100)
+    history.arrive("a").arrive("b", model="n").arrive("c", model="o")
+    assert history.owed() == [Spawn(hive="h", model="m"), Spawn(hive="h", model="n")]
+    history.routing.spawned("h", "m", working("w1", "m", 60, "gpu1"), history.now_ms)
+    assert history.owed() == [], "where it is now, gpu0 is meant for n"
+    history.routing.spawned("h", "n", working("w2", "n", 60, "gpu1"), history.now_ms)
+    assert history.owed() == [Spawn(hive="h", model="o")], "it has room, as n went elsewhere"
+
+
+def working(name: str, model: str, memory_bytes: int, device: str) -> Working:
+    told = {"worker_id": name, "url": name, "model": model, "memory_bytes": memory_bytes, "device": device}
+    return Working(state="starting", **told)  # type: ignore[arg-type]
+
+
+def test_an_idle_worker_of_any_card_of_the_kind_makes_way() -> None:
+    offers = offer(memory_bytes=60, device="gpu"), offer("n", memory_bytes=60, device="gpu"), offer("o")
+    history = History().hive("h", *offers, cards=(10, 40), total=100)
+    history.worker("w1", memory_bytes=99, device="cpu", model="o").worker("w2", memory_bytes=60, device="gpu1")
+    assert history.arrive("a", model="n").owed() == [Evict(worker="w2", hive="h")]
+
+
+def test_where_several_must_go_they_are_those_of_one_card() -> None:
+    offers = offer("m", memory_bytes=10, device="gpu"), offer("n", memory_bytes=30, device="gpu")
+    history = History().hive("h", *offers, cards=(0, 10), total=30)
+    for name, ended_ms, device in (("w1", 1, "gpu0"), ("w2", 2, "gpu0"), ("w3", 3, "gpu0"), ("w4", 4, "gpu1")):
+        history.worker(name, memory_bytes=10, device=device)
+        history.routing.workers[name].ended_ms = ended_ms
+    history.worker("w5", memory_bytes=10, device="gpu1")
+    history.routing.workers["w5"].ended_ms = 5
+    assert history.arrive("a", model="n").owed() == [Evict(worker="w4", hive="h")], "two of gpu1, not three of gpu0"
+    del history.workers["h"]["w4"]
+    history.hive("h", *offers, cards=(0, 20), total=30)
+    assert history.owed() == [Evict(worker="w5", hive="h")]
 
 
 def test_a_spawn_that_is_ordered_counts_as_memory() -> None:

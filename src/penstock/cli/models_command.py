@@ -97,7 +97,7 @@ def show(name: str, as_json: bool, home: str | None) -> int:
 @click.option("--slots", type=int, default=1, show_default=True, help="Requests at a time.")
 @click.option("--context", type=int, default=4_096, show_default=True, help="Tokens of one request.")
 @click.option("--workers-max", type=int, default=1, show_default=True, help="Workers of it on this machine.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, gpu0, ...")
+@click.option("--device", default="cpu", show_default=True, help="cpu, gpu0, ...; gpu: any.")
 @click.option("--memory-bytes", type=int, default=0, help="What a worker takes; found from the file where left out.")
 @home_option
 def add(

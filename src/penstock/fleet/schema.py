@@ -163,12 +163,13 @@ class SpawnRequest(Wire, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Spawned(Wire, frozen=True, kw_only=True):
-    """A worker that was spawned."""
+    """A worker that was spawned. `device`: where it is loaded."""
 
     worker_id: str
     url: str
     state: WorkerState
     pid: int = 0
+    device: str = "cpu"
 
 
 LOG_LINES_TOLD_MAX = 100

@@ -142,6 +142,24 @@ Feature: Hives
     Then Ada is answered one
     And the worker of tiny is at the hive here
 
+  @R1
+  Scenario: Of the cards of one machine, a worker that wants any goes to that with most left
+    Given a model tiny that says one
+    And tiny takes 1048576 bytes
+    And tiny wants the device gpu
+    And tiny may have 9 workers
+    And nvidia-smi that says 0, 24564, 2 and 1, 81920, 4
+    And a fleet
+    When Ada asks tiny
+    Then Ada is answered one
+    And the devices of the workers of tiny are gpu1
+    When 3 workers of tiny are spawned
+    Then the devices of the workers of tiny are gpu0, gpu1, gpu1, gpu1
+    When 2 workers of tiny are spawned
+    And somebody asks for a worker of tiny
+    Then the answer is 503 INSUFFICIENT_MEMORY
+    And the devices of the workers of tiny are gpu0, gpu0, gpu1, gpu1, gpu1, gpu1
+
   @R2
   Scenario: Memory that is gone between the look and the use is found out by the hive, which looks anew
     Given a model first that says one

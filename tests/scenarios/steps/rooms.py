@@ -33,6 +33,11 @@ def is_at(world: World, model: str, name: str) -> None:
     assert [worker["hive"] for worker in world.live(model)] == [name], world.workers()
 
 
+@then(line("the devices of the workers of {model} are {text}"))
+def devices_are(world: World, model: str, text: str) -> None:
+    assert sorted(worker["device"] for worker in world.live(model)) == text.split(", "), world.workers()
+
+
 @when(line("somebody has seen that it has {n} bytes free"))
 def has_free(world: World, n: int) -> None:
     told = world.ask("GET", "/v1/report", at="here").json()

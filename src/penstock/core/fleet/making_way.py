@@ -8,8 +8,8 @@ end each other's workers for ever.
 from __future__ import annotations
 
 from penstock.core.fleet.ledger import Ledger
-from penstock.core.fleet.parties import Asked, Hive, Worker
-from penstock.core.fleet.room import fits, freed_by, may_spawn
+from penstock.core.fleet.parties import Asked, Hive, Offer, Worker
+from penstock.core.fleet.room import fits, fitting, may_spawn
 
 
 def victim(ledger: Ledger, hive: Hive, asked: Asked, now_ms: int) -> Worker | None:
@@ -19,10 +19,21 @@ def victim(ledger: Ledger, hive: Hive, asked: Asked, now_ms: int) -> Worker | No
         return None  # room is being made already
     offer = hive.offers[asked.model]
     idle = [worker for worker in here if _may_be_ended(ledger, worker, asked, now_ms)]
-    enough = [w for w in idle if fits(ledger, hive, offer, freed_by(w, offer), 1)]
-    if not enough and fits(ledger, hive, offer, sum(freed_by(w, offer) for w in idle), len(idle)):
-        enough = [w for w in idle if freed_by(w, offer)]
-    return min(enough, key=lambda w: (w.ended_ms, w.told.worker_id), default=None)
+    idle.sort(key=lambda worker: (worker.ended_ms, worker.told.worker_id))
+    enough = (worker for worker in idle if fits(ledger, hive, offer, [worker]))
+    return next(enough, None) or _first_of_several(ledger, hive, offer, idle)
+
+
+def _first_of_several(ledger: Ledger, hive: Hive, offer: Offer, idle: list[Worker]) -> Worker | None:
+    """Where one is not enough: of the device where the fewest need to go, so that the next to go is of it too."""
+    firsts: list[tuple[int, Worker]] = []
+    for device in fitting(ledger, hive, offer, idle):
+        there = [worker for worker in idle if worker.told.device == device and worker.told.memory_bytes]
+        elsewhere = [worker for worker in idle if worker.told.device != device]
+        gone = ([*there[:count], *elsewhere] for count in range(len(there)))
+        needed = sum(device not in fitting(ledger, hive, offer, each) for each in gone)
+        firsts += [(needed, worker) for worker in there[:1]]
+    return min(firsts, key=lambda first: first[0], default=(0, None))[1]
 
 
 def impatient(ledger: Ledger, now_ms: int) -> list[Asked]:
@@ -52,7 +63,7 @@ def _needs_room_of(ledger: Ledger, asked: Asked, worker: Worker, hive: Hive, now
         return False
     if not may_spawn(ledger, hive, asked.model, now_ms) or fits(ledger, hive, offer):
         return False
-    return fits(ledger, hive, offer, freed_by(worker, offer), 1)
+    return fits(ledger, hive, offer, [worker])
 
 
 def _is_impatient(ledger: Ledger, asked: Asked, now_ms: int) -> bool:

@@ -10,7 +10,9 @@ MODEL_WHOLE = rf"(?!.*(?:\.\.|//)){MODEL.pattern}"
 WORKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 HIVE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 REQUEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
-DEVICE = re.compile(r"cpu|(?:gpu|cuda|metal|vulkan)(?:0|[1-9][0-9]?)", re.ASCII)
+KIND = "gpu|cuda|metal|vulkan"
+DEVICE = re.compile(rf"cpu|(?:{KIND})(?:0|[1-9][0-9]?)", re.ASCII)
+DEVICE_WANTED = re.compile(rf"{DEVICE.pattern}|{KIND}", re.ASCII)
 PORTS = range(1_024, 65_536)
 
 
@@ -37,3 +39,13 @@ def is_request(name: str) -> bool:
 def is_device(name: str) -> bool:
     """`cpu`, or a kind with its number: `gpu0`, `cuda1`."""
     return bool(DEVICE.fullmatch(name))
+
+
+def is_device_wanted(name: str) -> bool:
+    """A device, or a kind alone for any of its devices: `gpu`."""
+    return bool(DEVICE_WANTED.fullmatch(name))
+
+
+def suits(device: str, wanted: str) -> bool:
+    """Whether the device is the one that is wanted, or one of the kind that is."""
+    return wanted in (device, device.rstrip("0123456789"))

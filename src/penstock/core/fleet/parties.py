@@ -34,7 +34,9 @@ class Device(Frozen):
 
 
 class Offer(Frozen):
-    """A model that a hive can load. `memory_bytes`: what a worker of it takes, 0 where that is not known."""
+    """A model that a hive can load. `memory_bytes`: what a worker of it takes, 0 where that is not known. `device`:
+    where, or the kind of which it takes the one with most memory free (`gpu`).
+    """
 
     name: ModelRef
     backend: str

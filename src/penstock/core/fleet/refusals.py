@@ -8,7 +8,7 @@ from typing import Literal
 from penstock.core.fleet.ledger import Ledger
 from penstock.core.fleet.making_way import gives_way, impatient
 from penstock.core.fleet.parties import Asked, Hive, Refuse
-from penstock.core.fleet.room import backoff_ms, hold_ms, may_have_more
+from penstock.core.fleet.room import backoff_ms, hold_ms, may_have_more, suited
 
 
 def at_the_door(ledger: Ledger, request: str, model: str, now_ms: int) -> Refuse | None:
@@ -67,13 +67,14 @@ def too_large(
     best = -1, 0, ""
     for hive in able:
         offer = hive.offers[model]
-        if (device := hive.devices.get(offer.device)) is None:
+        if not (devices := suited(hive, offer)):
             return None
-        ours = [w for w in ledger.workers.values() if w.hive == hive.name and w.told.device == offer.device]
-        soon = device.memory_free + sum(worker.told.memory_bytes for worker in ours)
-        if offer.memory_bytes <= {"now": device.memory_free, "soon": soon, "ever": device.memory_total}[when]:
-            return None
-        best = max(best, (device.memory_free if when == "now" else soon, offer.memory_bytes, device.name))
+        for device in devices:
+            ours = [w for w in ledger.workers.values() if w.hive == hive.name and w.told.device == device.name]
+            soon = device.memory_free + sum(worker.told.memory_bytes for worker in ours)
+            if offer.memory_bytes <= {"now": device.memory_free, "soon": soon, "ever": device.memory_total}[when]:
+                return None
+            best = max(best, (device.memory_free if when == "now" else soon, offer.memory_bytes, device.name))
     available, required, name = best
     return Refuse(
         request=request,

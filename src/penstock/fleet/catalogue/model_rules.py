@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import get_args
 from urllib.parse import urlsplit
 
-from penstock.core.fleet.names import is_device, is_model
+from penstock.core.fleet.names import is_device_wanted, is_model
 from penstock.fleet.orders import Model
 from penstock.fleet.schema import Backend
 from penstock.ports import Problem
@@ -52,8 +52,8 @@ def _problems_of_names(model: Model) -> Iterator[Wrong]:
         yield "name", "is no name of a model", NAME_FIX
     if model.backend not in get_args(Backend):
         yield "backend", "is unknown", f"one of {', '.join(get_args(Backend))}"
-    if not is_device(model.device):
-        yield "device", "is no device", "cpu, or a kind with its number, as in gpu0"
+    if not is_device_wanted(model.device):
+        yield "device", "is no device", "cpu, or a kind with its number, as in gpu0, or without it for any, as in gpu"
     if model.sha256 and not SHA256.fullmatch(model.sha256):
         yield "sha256", "is no SHA-256", "64 hexadecimal digits, as sha256sum prints them"
     if model.key_env and not VARIABLE.fullmatch(model.key_env):

@@ -22,6 +22,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
+from penstock.core.fleet.names import suits
 from penstock.core.fleet.parties import Device, Offer, PortsLeft
 from penstock.core.fleet.restarts import Restarts
 from penstock.fleet.bodies import refuse
@@ -80,7 +83,7 @@ class Hive:
         self._background: set[asyncio.Task[Any]] = set()
         self._has_new_logs = False
         measures.reading("workers", "Workers that are alive.", lambda: len(self.roster.live()))
-        show_memory(measures, (CPU, *sorted(self._beside)), self._device)
+        show_memory(measures, (CPU, *self._beside), self._device)
 
     # --- spawn ------------------------------------------------------------------------------------------------------
 
@@ -93,7 +96,8 @@ class Hive:
             await worker.until(lambda: bool(worker.loaded_ms) or not worker.is_live)
         if not worker.is_live:
             raise worker.failure()
-        return Spawned(worker_id=worker.id, url=worker.url, state=worker.state, pid=worker.pid)
+        device = worker.model.device
+        return Spawned(worker_id=worker.id, url=worker.url, state=worker.state, pid=worker.pid, device=device)
 
     def _asked_model(self, asked: SpawnRequest) -> Model:
         models = {model.name: model for model in self.models()}
@@ -111,6 +115,7 @@ class Hive:
     def _begin(self, model: Model, port: int | None, restarts: int) -> tuple[Worker, asyncio.Task[None]]:
         """Everything that can be refused is refused here, at once."""
         self._refuse(model)
+        model = self._placed(model)
         listening = self.ports.take(port, self._with_ports())
         worker_id = f"w-{secrets.token_hex(6)}"
         worker = Worker(
@@ -136,7 +141,7 @@ class Hive:
         if len(self.roster.live()) >= self.policy.workers_max:
             message = f"the hive has {self.policy.workers_max} workers already"
             raise FleetError("WORKERS_EXHAUSTED", message, {"workers_max": self.policy.workers_max})
-        if model.device not in (CPU, *self._beside):
+        if not self._suited(model):
             why = "".join(f"; {problem}" for problem in self.options.found.problems)
             message = f"the hive has no device {model.device}: none was found, or told with --device{why}"
             raise FleetError("BACKEND_UNAVAILABLE", message, {"device": model.device})
@@ -145,7 +150,15 @@ class Hive:
         if wait_ms := self._closed_ms(model.name):
             message = "the model failed too often"
             raise FleetError("MODEL_FAILING", message, {"retry_ms": wait_ms}, math.ceil(wait_ms / 1_000))
-        refuse_too_large(required_bytes(model), self._device(model.device))
+
+    def _placed(self, model: Model) -> Model:
+        """With the one device that it is loaded on: the one with most memory free."""
+        device = max(self._suited(model), key=lambda each: each.memory_free)
+        refuse_too_large(required_bytes(model), device)
+        return msgspec.structs.replace(model, device=device.name)
+
+    def _suited(self, model: Model) -> list[Device]:
+        return [self._device(name) for name in (CPU, *self._beside) if suits(name, model.device)]
 
     async def _start(self, worker: Worker, listening: Any) -> None:
         options = self.options
@@ -377,7 +390,7 @@ class Hive:
 
     def devices(self) -> tuple[Device, ...]:
         """The memory of this machine, and of what is beside it."""
-        return tuple(self._device(name) for name in (CPU, *sorted(self._beside)))
+        return tuple(self._device(name) for name in (CPU, *self._beside))
 
     def _device(self, name: str) -> Device:
         there = [worker for worker in self.roster.live() if worker.model.device == name]

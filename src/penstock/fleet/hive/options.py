@@ -52,6 +52,11 @@ class HiveOptions:
     why_not: Callable[[Model], str] = why_not
 
     def beside(self) -> dict[str, Device]:
-        """What there is beside the CPU, with the memory that was free before any worker came."""
-        told = {name: Device(name=name, memory_total=size, memory_free=size) for name, size in self.devices.items()}
-        return told | {device.name: device for device in self.found.devices}
+        """What there is beside the CPU, by kind and number, with the memory that was free before any worker came."""
+        told = [Device(name=name, memory_total=size, memory_free=size) for name, size in self.devices.items()]
+        return {device.name: device for device in sorted([*told, *self.found.devices], key=_by_number)}
+
+
+def _by_number(device: Device) -> tuple[str, int]:
+    kind = device.name.rstrip("0123456789")
+    return kind, int(device.name.removeprefix(kind))

@@ -372,7 +372,7 @@ class Hives:
             pid=spawned.pid,
             slots=offer.slots,
             backend=offer.backend,
-            device=offer.device,
+            device=spawned.device,
             memory_bytes=offer.memory_bytes,
         )
 

@@ -87,8 +87,8 @@ def arguments(model: Model, socket: Path) -> list[str]:
     kind = model.device.rstrip("0123456789")
     if kind == "cpu":
         return [*words, "-ngl", "0"]
-    number = "0" if is_shown_alone(model.device) else model.device.removeprefix(kind)
-    return [*words, "-ngl", "999", "-sm", "none", "-mg", number]
+    number = "" if is_shown_alone(model.device) else model.device.removeprefix(kind)
+    return [*words, "-ngl", "999", "-sm", "none", "-mg", number or "0"]
 
 
 def _socket_folder() -> Path:

@@ -402,7 +402,8 @@ def _passed_on(headers: httpx2.Headers) -> dict[str, str]:
 
 
 def seeing(device: str) -> dict[str, str]:
-    """What a child's environment needs to see this device alone; nothing for the CPU, where it may see all.
+    """What a child's environment needs to see this device alone; nothing for the CPU, or any of a kind, where it may
+    see all.
 
     The number is that of `nvidia-smi` or `rocm-smi`. CUDA would count from the fastest card on, if it were not told.
     """
@@ -414,4 +415,4 @@ def seeing(device: str) -> dict[str, str]:
 
 def is_shown_alone(device: str) -> bool:
     """Whether a child sees no other one: to it, this is the first."""
-    return device.startswith(("gpu", "cuda"))
+    return device.startswith(("gpu", "cuda")) and device[-1:].isdigit()
