@@ -21,6 +21,14 @@ PLANTED = (
         (f"{STARTING}without_a_template_workers_are_started_cold",),
     ),
     Planted(
+        "scenario-drained-signal",
+        "the first signal to a program that was asked to drain ends it at once",
+        "fleet/serving.py",
+        "if self._ending is None or self._signals == 1:",
+        "if self._ending is None:",
+        (f"{LIFE}the_first_signal_to_target_that_was_asked_to_drain_lets_it_finish",),
+    ),
+    Planted(
         "scenario-queue-bound",
         "a queue has no bound",
         "core/fleet/refusals.py",

@@ -2,7 +2,8 @@
 
 A program of the fleet binds first, then listens, then says where it can be reached: whoever is told can connect. The
 first SIGTERM or SIGINT drains. The second ends at once: who waits is answered DRAINING, who streams is told it. Being
-asked to drain over HTTP is no signal, and asking again changes nothing.
+asked to drain over HTTP is no signal: asking again changes nothing, and the first signal after it neither, as that is
+what a service manager sends to a program that it had drained.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class Server(uvicorn.Server):
             )
         )
         self._ready, self._drain, self._cut = ready, drain, cut
+        self._signals = 0
         self._ending: asyncio.Task[None] | None = None
         self._beginning: asyncio.Task[None] | None = None
         self._cutting: asyncio.Task[None] | None = None
@@ -134,8 +136,9 @@ class Server(uvicorn.Server):
             self._ending = asyncio.ensure_future(self._drained())
 
     def end(self) -> None:
-        """A signal: drain; where it drains already: end at once; where that is under way: whatever is not told."""
-        if self._ending is None:
+        """A signal. The first: drain; the second: end at once; one more: whoever is not told."""
+        self._signals += 1
+        if self._ending is None or self._signals == 1:
             self.drain()
         elif self._cutting is None:
             self._cutting = asyncio.ensure_future(self._cut_short())

@@ -123,6 +123,40 @@ Feature: Life and death
       | the queen |
       | the hive  |
 
+  @DRAIN-HTTP @SECOND-SIGNAL
+  Scenario Outline: The first signal to <target> that was asked to drain lets it finish
+    Given a model slow that says one two, and waits for GO after 1
+    And a fleet
+    And a worker of slow
+    When Ada asks slow
+    Then Ada has read one
+    When POST /v1/drain is asked of <target>
+    And SIGTERM hits <target>
+    And POST /v1/drain is asked of <target>
+    Then the answer is 200
+    When GO is released
+    Then Ada is answered one two
+    And <target> exits with 0
+
+    Examples:
+      | target    |
+      | the queen |
+      | the hive  |
+
+  @DRAIN-HTTP @SECOND-SIGNAL
+  Scenario: The second signal to a queen that was asked to drain ends it at once
+    Given a model slow that says one two, and waits for GO after 1
+    And a fleet
+    And a worker of slow
+    When Ada asks slow
+    Then Ada has read one
+    When POST /v1/drain is asked of the queen
+    And SIGTERM hits the queen
+    And POST /v1/drain is asked of the queen
+    And SIGINT hits the queen again
+    Then Ada is told DRAINING after one
+    And the queen exits with 0
+
   @EH-014a @LIFE-003 @LIFE-004 @LIFE-008
   Scenario: Who does not end in time is killed
     Given a model slow that says one two, and waits for GO after 1

@@ -243,7 +243,7 @@ class _Program:
         except OSError as error:
             self._log.error("the exec failed; it ends", why=str(error))
             hear_signals()
-            self._server.end()
+            self._server.drain()
 
     def _now(self) -> Kept:
         return keep(self._hive, self._instance, self._reporter.epoch, self._reporter.number, self._handed_over)
