@@ -501,6 +501,11 @@ class Stream:
         return self._events
 
 
+def code_of(answer: httpx2.Response) -> tuple[int, str]:
+    """Status and code of an error."""
+    return answer.status_code, answer.json()["error"]["code"]
+
+
 def offer(name: str = "tiny", **fields: Any) -> Offer:
     return Offer(name=name, backend="scripted", **fields)
 

@@ -1,10 +1,8 @@
-"""Hives at the queen: who may speak for a name, what is believed, and what a new queen remembers."""
+"""Hives at the queen: who may speak for a name, and what is believed."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,6 @@ import httpx2
 import msgspec
 import pytest
 
-from penstock.core.fleet.known import KnownHive
-from penstock.core.fleet.parties import Device
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.fleet.schema import API_VERSION
 from tests.fleet.queen_world import (
@@ -23,19 +19,14 @@ from tests.fleet.queen_world import (
     TestHive,
     TestWorker,
     World,
+    code_of,
     offer,
     one_token,
-    queen,
     token,
-    until,
     world,
 )
 
 QUICK = QueenPolicy(stale_ms=600, heartbeat_ms=200)
-
-
-def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
 
 
 async def listed(w: World) -> dict[str, str]:
@@ -373,234 +364,3 @@ def test_what_a_silent_hive_has_not_begun_is_served_elsewhere() -> None:
 async def beat(hive: TestHive) -> None:
     while True:
         await hive.send()
-
-
-def test_a_spawn_that_a_hive_refuses_is_told_to_who_waits() -> None:
-    async def scenario() -> None:
-        async with world() as w:
-            hive = await w.hive("east", offer())
-            hive.refuses = (502, "START_FAILED")
-            await hive.join()
-            said = await w.infer()
-            assert msgspec.json.decode(said[-2].data)["code"] == "START_FAILED"
-            hive.refuses = None
-            assert [each.name for each in await w.infer()][-3:] == ["token", "end", ""], "it is tried again"
-
-    asyncio.run(scenario())
-
-
-def test_a_load_that_fails_is_told_with_its_reason() -> None:
-    async def scenario() -> None:
-        async with world() as w:
-            hive = await w.hive("east", offer())
-            hive.spawn_state = "loading"
-            await hive.join()
-            asking = asyncio.ensure_future(w.infer())
-            (worker,) = await until(lambda: list(hive.workers.values()))
-            worker.state, worker.code, worker.message = "failed", "LOADING_TIMEOUT", "layer 3 of 9"
-            worker.exit_code, worker.log = 3, ("layer 2", "layer 3")
-            await hive.send()
-            failure = msgspec.json.decode((await asking)[-2].data)
-            details = {"worker_id": worker.id, "exit_code": 3, "log": ["layer 2", "layer 3"]}
-            assert failure == {"code": "LOADING_TIMEOUT", "message": "layer 3 of 9", "details": details}
-
-    asyncio.run(scenario())
-
-
-def test_a_model_too_large_says_what_it_needs() -> None:
-    async def scenario() -> None:
-        async with world() as w:
-            hive = await w.hive("east", offer(memory_bytes=2_000))
-            hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=900),)
-            await hive.join()
-            got = await w.client.post("/v1/chat/completions", json={"model": "tiny", "messages": [{"role": "user"}]})
-            assert code_of(got) == (503, "INSUFFICIENT_MEMORY")
-            told = got.json()["error"]["details"]
-            assert told == {"device": "cpu", "required_bytes": 2_000, "available_bytes": 900}
-
-    asyncio.run(scenario())
-
-
-def test_an_idle_worker_makes_way_for_another_model() -> None:
-    async def scenario() -> None:
-        async with world(QueenPolicy(spawn_again_ms=60_000)) as w:
-            hive = await w.hive("east", offer(memory_bytes=600), offer("wide", memory_bytes=600))
-            hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=400),)
-            worker = await hive.add(memory=600)
-            await hive.join()
-            asking = asyncio.ensure_future(w.infer(model="wide"))
-            await until(lambda: hive.ended == [worker.id])
-            hive.devices = (Device(name="cpu", memory_total=1_000, memory_free=1_000),)
-            await hive.send()
-            assert [each.name for each in await asking][-3:] == ["token", "end", ""]
-
-    asyncio.run(scenario())
-
-
-def test_who_waits_for_a_port_is_not_told_the_same_again_and_again() -> None:
-    async def scenario() -> None:
-        async with world(QueenPolicy(spawn_again_ms=1)) as w:
-            hive = await w.hive("east", offer(), offer("wide"))
-            hive.ports, hive.refuses = "own", (503, "PORTS_EXHAUSTED")
-            worker = await hive.add(model="wide", state="busy")
-            await hive.join()
-            asking = asyncio.ensure_future(w.infer())
-            for _ in range(50):
-                await hive.send()
-            assert hive.spawns == []
-            hive.ports, hive.refuses = "free", None
-            await hive.kill(worker)
-            await hive.send()
-            said = [msgspec.json.decode(each.data)["phase"] for each in await asking if each.name == "progress"]
-            assert said == list(dict.fromkeys(said)) and said[0] == "queued"
-
-    asyncio.run(scenario())
-
-
-def test_what_a_hive_says_of_a_spawn_that_failed_reaches_who_waits() -> None:
-    async def scenario() -> None:
-        async with world() as w:
-            hive = await w.hive("east", offer())
-            hive.refuses, hive.refusal_details = (502, "START_FAILED"), {"worker_id": "w", "exit_code": 1, "log": ["a"]}
-            await hive.join()
-            got = await w.client.post("/v1/chat/completions", json={"model": "tiny", "messages": [{"role": "user"}]})
-            assert code_of(got) == (502, "START_FAILED")
-            assert got.json()["error"]["details"] == hive.refusal_details
-
-    asyncio.run(scenario())
-
-
-def test_workers_are_spawned_and_ended_on_demand() -> None:
-    async def scenario() -> None:
-        async with world() as w:
-            hive = await w.hive("east", offer())
-            await hive.join()
-            spawned = (await w.client.post("/v1/workers/spawn", json={})).json()
-            assert spawned["state"] == "idle"
-            assert code_of(await w.client.post("/v1/workers/spawn", json={"model": "tiny"})) == (
-                503,
-                "WORKERS_EXHAUSTED",
-            )
-            assert code_of(await w.client.post("/v1/workers/spawn", json={"model": "none"})) == (404, "MODEL_NOT_FOUND")
-            assert (await w.client.delete(f"/v1/workers/{spawned['worker_id']}")).status_code == 204
-            assert hive.ended == [spawned["worker_id"]]
-            assert code_of(await w.client.delete("/v1/workers/none")) == (404, "UNKNOWN_WORKER")
-
-    asyncio.run(scenario())
-
-
-def test_two_hives_share_the_work() -> None:
-    async def scenario() -> None:
-        async with world() as w:
-            workers = [await w.worker(endless, name=name, slots=2) for name in ("east", "west")]
-            streams = [w.asking() for _ in range(4)]
-            for stream in streams:
-                answer = await stream.__aenter__()
-                await answer.until("token")
-            for stream in streams:
-                await stream.__aexit__(None, None, None)
-            assert [len([h for h in worker.server.heard if h.method == "POST"]) for worker in workers] == [2, 2]
-
-    async def endless(heard: Heard) -> None:
-        if heard.method == "DELETE":
-            await heard.answer(204)
-            return
-        await heard.begin()
-        await heard.put(STARTED, token(0))
-        await asyncio.Event().wait()
-
-    asyncio.run(scenario())
-
-
-# --- a queen that is started again -----------------------------------------------------------------------------------
-
-
-def test_a_new_queen_asks_the_hives_that_were_known_and_serves_within_two_seconds(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with world(home=tmp_path) as w:
-            hive = await w.hive("east")
-            worker = await hive.add()
-            await hive.join()
-            await hive.stop_heart()
-            await until_saved(tmp_path, 1)
-            await w.queen.end(9)
-            async with queen(home=tmp_path) as second:
-                begun = time.monotonic()
-                answer = await second.client.post("/v1/inference", json={"prompt": "p", "model": "tiny"})
-                assert answer.content.endswith(DONE)
-                assert time.monotonic() - begun < 2
-                assert worker.server.heard
-                (known,) = (await second.client.get("/v1/hives")).json()["hives"]
-                assert (known["name"], known["epoch"], known["state"]) == ("east", 1, "ready")
-
-    asyncio.run(scenario())
-
-
-async def until_saved(home: Path, epoch: int) -> None:
-    from penstock.adapters.hives_sqlite import SqliteHives
-
-    def saved() -> list[KnownHive]:
-        reading = SqliteHives(home / "registry.db")
-        try:
-            return [row for row in reading.rows() if row.epoch == epoch]
-        finally:
-            reading.close()
-
-    await until(saved)
-
-
-def test_a_queen_that_forgot_takes_a_hive_in_anew() -> None:
-    async def scenario() -> None:
-        port = free_port()
-        async with queen(port=port) as first:
-            hive = TestHive(first.url, "east", (offer(),))
-            await hive.open()
-            await hive.join()
-            await hive.stop_heart()
-            await first.end(9)
-            async with queen(port=port):
-                assert (await hive.send()).json()["epoch"] == 2
-            await hive.close()
-
-    asyncio.run(scenario())
-
-
-def free_port() -> int:
-    with socket.socket() as probing:
-        probing.bind(("127.0.0.1", 0))
-        return int(probing.getsockname()[1])
-
-
-def test_a_damaged_registry_is_set_aside_and_begun_anew(tmp_path: Path) -> None:
-    (tmp_path / "registry.db").write_bytes(b"no database " * 1_000)
-
-    async def scenario() -> None:
-        async with world(home=tmp_path) as w:
-            told = await w.queen.until_told("registry was damaged: set aside and begun anew")
-            assert Path(told["set_aside"]).read_bytes().startswith(b"no database")
-            await (await w.hive("east")).join()
-            await until_saved(tmp_path, 1)
-            assert (await w.client.get("/v1/health")).json()["status"] == "ok"
-
-    asyncio.run(scenario())
-
-
-def test_a_registry_that_cannot_be_written_degrades_the_queen_and_is_written_later(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.write_text("a file in place of a directory")
-
-    async def status(w: World) -> str:
-        return str((await w.client.get("/v1/health")).json()["status"])
-
-    async def scenario() -> None:
-        async with world(home=home) as w:
-            assert await status(w) == "degraded"
-            await w.worker()
-            assert [each.name for each in await w.infer()][-3:] == ["token", "end", ""]
-            await w.queen.until_told("registry cannot be written: going on from memory")
-            home.unlink()
-            await until_saved(home, 1)
-            await w.queen.until_told("registry is written again")
-            assert await status(w) == "ok"
-
-    asyncio.run(scenario())

@@ -524,7 +524,7 @@ PLANTED = (
         "fleet/queen/hives.py",
         "        ports=report.ports,\n",
         "",
-        ("tests/fleet/test_queen_hives.py::test_who_waits_for_a_port_is_not_told_the_same_again_and_again",),
+        ("tests/fleet/test_queen_spawning.py::test_who_waits_for_a_port_is_not_told_the_same_again_and_again",),
     ),
     Planted(
         "ports-full-for-good",
@@ -588,7 +588,7 @@ PLANTED = (
         "core/fleet/ledger.py",
         "Failed(code, message, details))",
         "Failed(code, message))",
-        ("tests/fleet/test_queen_hives.py::test_a_load_that_fails_is_told_with_its_reason",),
+        ("tests/fleet/test_queen_spawning.py::test_a_load_that_fails_is_told_with_its_reason",),
     ),
     Planted(
         "failed-log-unshown",
@@ -604,7 +604,7 @@ PLANTED = (
         "fleet/queen/hives.py",
         "Failed(error.code, error.message, error.details)",
         "Failed(error.code, error.message)",
-        ("tests/fleet/test_queen_hives.py::test_what_a_hive_says_of_a_spawn_that_failed_reaches_who_waits",),
+        ("tests/fleet/test_queen_spawning.py::test_what_a_hive_says_of_a_spawn_that_failed_reaches_who_waits",),
     ),
     Planted(
         "failed-log-untold",

@@ -247,7 +247,9 @@ PLANTED = (
         "fleet/queen/hives.py",
         "await asyncio.gather(*(self._recall(row) for row in self._unheard()))",
         "await asyncio.gather()",
-        (f"{HIVES}test_a_new_queen_asks_the_hives_that_were_known_and_serves_within_two_seconds",),
+        (
+            "tests/fleet/test_queen_restart.py::test_a_new_queen_asks_the_hives_that_were_known_and_serves_within_two_seconds",
+        ),
     ),
     Planted(
         "queen-set-aside",
