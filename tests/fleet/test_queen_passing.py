@@ -25,6 +25,7 @@ from tests.fleet.queen_world import (
     until_async,
     world,
 )
+from tests.scenarios.buffers import unread_bytes_max
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
 CONTENT = 'data: {"choices":[{"index":0,"delta":{"content":"zoë 🦀"}}], "odd":  1}\n\n'.encode()
@@ -309,14 +310,15 @@ def test_a_worker_that_falls_silent_in_mid_stream_is_given_up() -> None:
 
 
 def test_a_slow_reader_slows_its_worker_down_and_misses_nothing() -> None:
-    count = 2_500
+    size = 64_000
+    count = (unread_bytes_max(2) + 100 * size) // size
     put = 0
 
     async def behave(heard: Heard) -> None:
         nonlocal put
         await heard.begin()
         for number in range(count):
-            await heard.put(token(number, "x" * 8_000))
+            await heard.put(token(number, "x" * size))
             put = number
         await heard.put(END, DONE)
         await heard.end()
@@ -326,7 +328,7 @@ def test_a_slow_reader_slows_its_worker_down_and_misses_nothing() -> None:
             await w.worker(behave)
             async with w.asking() as stream:
                 await stream.until("token")
-                seen = await until(lambda: put if put > 100 else None)
+                seen = await until(lambda: put if put > 10 else None)
                 while (now := await _after_a_while(w, lambda: put)) != seen:
                     seen = now
                 assert seen < count - 1, "it went on although nobody read"
@@ -334,7 +336,7 @@ def test_a_slow_reader_slows_its_worker_down_and_misses_nothing() -> None:
                 assert numbers == list(range(count))
 
     async def _after_a_while(w: World, read: object) -> int:
-        for _ in range(20):
+        for _ in range(200):
             await w.client.get("/v1/health")
         return put
 

@@ -172,7 +172,10 @@ PLANTED = (
         "fleet/queen/upstream.py",
         "if self._held > HELD_BYTES_MAX and not self._is_paused:",
         "if False:",
-        (f"{PASSING}test_a_slow_reader_slows_its_worker_down_and_misses_nothing",),
+        (
+            f"{PASSING}test_a_slow_reader_slows_its_worker_down_and_misses_nothing",
+            "tests/scenarios/test_inference.py::test_a_reader_who_is_slow_loses_nothing",
+        ),
     ),
     Planted(
         "queen-kept-connections",

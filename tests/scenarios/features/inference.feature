@@ -69,15 +69,15 @@ Feature: Inference
 
   @E2E900-5 @SLOW-READER
   Scenario: A reader who is slow loses nothing
-    Given a model long of a server that says more than buffers hold
+    Given a model long of a server that says more than buffers hold to the first who asks
     And a fleet
     And a worker of long
     When Ada chats with long, and does not read
     And Ben chats with long
-    Then Ben has all that the server says, in order
+    Then Ben has all that the server says to others, in order
     And the server is held back in what it says to the first of them
     When Ada reads
-    Then Ada has all that the server says, in order
+    Then Ada has all that the server says to the first, in order
     And no slot of long is taken
 
   @DL-2 @DL-5
