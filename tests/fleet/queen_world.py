@@ -26,6 +26,8 @@ from penstock.fleet.sse import Reader, Said
 from tests.fleet.command import COMMAND, environment
 
 WAIT_S_MAX = 20.0
+ACCEPT_TURNS = 8
+"""Of the loop, from the accept of a connection to the first step of what serves it: four, and some more."""
 GIB = 2**30
 Found = TypeVar("Found")
 
@@ -180,12 +182,17 @@ class Listening:
 
     async def close(self) -> None:
         """As a process that is killed: no connection is left, and none is accepted."""
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(ACCEPT_TURNS):  # asyncio leaves a socket open that was accepted just before its server closes
+            await asyncio.sleep(0)
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.sleep(0)  # an abort closes the socket in the next turn
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
