@@ -316,6 +316,7 @@ def test_the_log_of_a_worker_is_read_on_another_machine(fleet: Fleet, tmp_path: 
 
 @pytest.mark.parametrize("ending", [b"\n", b""])
 def test_nothing_that_a_terminal_would_obey_is_printed_of_a_log(ending: bytes, fleet: Fleet) -> None:
+    (fleet.home / LOGS).mkdir(parents=True, exist_ok=True)
     (fleet.home / LOGS / "worker-w-rude.log").write_bytes(b"one\x1b[2J\r\n\xff\x07two" + ending)
     assert fleet.done("workers", "logs", "w-rude") == "one\n\ufffdtwo\n"
 
