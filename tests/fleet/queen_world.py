@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import msgspec
@@ -24,12 +24,10 @@ from penstock.core.fleet.policy import QueenPolicy
 from penstock.fleet.schema import API_VERSION, HiveReport, WorkerInfo
 from penstock.fleet.sse import Reader, Said
 from tests.fleet.command import COMMAND, environment
+from tests.fleet.played_server import Behaviour, Heard, Listening
+from tests.fleet.until import WAIT_S_MAX, until, until_async
 
-WAIT_S_MAX = 20.0
-ACCEPT_TURNS = 8
-"""Of the loop, from the accept of a connection to the first step of what serves it: four, and some more."""
 GIB = 2**30
-Found = TypeVar("Found")
 
 
 # --- a queen --------------------------------------------------------------------------------------------------------
@@ -117,137 +115,6 @@ async def _collect(process: asyncio.subprocess.Process, log: list[str]) -> None:
         log.append(line.decode().rstrip())
 
 
-# --- servers of the test's own --------------------------------------------------------------------------------------
-
-
-@dataclass
-class Heard:
-    """A request that came, and what is answered to it."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    writer: asyncio.StreamWriter
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    """The other side closed the connection."""
-
-    @property
-    def id(self) -> str:
-        return self.headers.get("x-request-id", "")
-
-    async def begin(self, status: int = 200, kind: str = "text/event-stream") -> None:
-        self.writer.write(f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
-        await self.writer.drain()
-
-    async def put(self, *pieces: bytes) -> None:
-        """Each as a chunk of its own."""
-        for piece in pieces:
-            self.writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-            await self.writer.drain()
-
-    async def end(self) -> None:
-        self.writer.write(b"0\r\n\r\n")
-        await self.writer.drain()
-
-    async def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        told = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        head = f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{told}content-length: {len(body)}\r\n\r\n"
-        self.writer.write(head.encode() + body)
-        await self.writer.drain()
-
-    async def fail(self, status: int, code: str, details: dict[str, Any] | None = None, **headers: str) -> None:
-        fault = {"code": code, "message": code, "details": details or {}}
-        await self.answer(status, msgspec.json.encode({"error": fault}), **headers)
-
-    def crash(self) -> None:
-        self.writer.transport.abort()
-
-
-Behaviour = Callable[[Heard], Awaitable[None]]
-
-
-class Listening:
-    """A server; `behave` answers each request."""
-
-    def __init__(self, behave: Behaviour) -> None:
-        self.behave = behave
-        self.heard: list[Heard] = []
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._serving: set[asyncio.Task[None]] = set()
-
-    async def open(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def close(self) -> None:
-        """As a process that is killed: no connection is left, and none is accepted."""
-        for listening in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(listening.fileno())
-        for _ in range(ACCEPT_TURNS):  # asyncio leaves a socket open that was accepted just before its server closes
-            await asyncio.sleep(0)
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-        await asyncio.sleep(0)  # an abort closes the socket in the next turn
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        self._writers.add(writer)
-        try:
-            while (heard := await _read(reader, writer)) is not None:
-                self.heard.append(heard)
-                await self._answer(heard, reader)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._writers.discard(writer)
-            self._serving.discard(task)
-            writer.close()
-
-    async def _answer(self, heard: Heard, reader: asyncio.StreamReader) -> None:
-        answering = asyncio.ensure_future(self.behave(heard))
-        leaving = asyncio.ensure_future(_until_closed(reader))
-        try:
-            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if leaving.done() and leaving.result():
-                heard.left.set()
-                raise ConnectionError
-            await answering
-        finally:
-            for task in (answering, leaving):
-                task.cancel()
-            await asyncio.gather(answering, leaving, return_exceptions=True)
-
-    async def next(self, path: str = "/v1/inference", method: str = "POST", after: int = 0) -> Heard:
-        """The request number `after` of these."""
-        found = await until(lambda: [h for h in self.heard if h.path.startswith(path) and h.method == method][after:])
-        return found[0]
-
-
-async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Heard | None:
-    head = await reader.readuntil(b"\r\n\r\n")
-    first, *lines = head.decode().rstrip().split("\r\n")
-    method, path, _ = first.split(" ")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Heard(method, path, headers, body, writer)
-
-
-async def _until_closed(reader: asyncio.StreamReader) -> bool:
-    """True at the end of the stream; False where the next request has begun to come."""
-    while not reader.at_eof():
-        if reader._buffer:  # type: ignore[attr-defined]
-            return False
-        await reader._wait_for_data("test")  # type: ignore[attr-defined]
-    return True
-
-
 # --- workers and hives ----------------------------------------------------------------------------------------------
 
 
@@ -268,6 +135,23 @@ async def one_token(heard: Heard) -> None:
     await heard.begin()
     await heard.put(STARTED, token(0), END, DONE)
     await heard.end()
+
+
+class Endless:
+    """Says `first`, and then nothing until it is told to stop."""
+
+    def __init__(self, *first: bytes) -> None:
+        self.first = first
+        self.stopped: list[str] = []
+
+    async def __call__(self, heard: Heard) -> None:
+        if heard.method == "DELETE":
+            self.stopped.append(heard.path.rsplit("/", 1)[-1])
+            await heard.answer(204)
+            return
+        await heard.begin()
+        await heard.put(*self.first)
+        await asyncio.Event().wait()
 
 
 @dataclass
@@ -525,24 +409,3 @@ def chat(**fields: Any) -> dict[str, Any]:
 async def world(policy: QueenPolicy | None = None, home: Path | None = None, token: str = "") -> AsyncIterator[World]:
     async with queen(policy, home, token) as process, AsyncExitStack() as stack:
         yield World(process, stack)
-
-
-async def until(found: Callable[[], Found | None]) -> Found:
-    """Wait for what is to come."""
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not (value := found()):
-            await _moment()
-        return value
-
-
-async def until_async(found: Callable[[], Awaitable[Any]]) -> Any:
-    """The same, where looking takes its time."""
-    async with asyncio.timeout(WAIT_S_MAX):
-        while not (value := await found()):
-            await _moment()
-        return value
-
-
-async def _moment() -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.Event().wait(), 0.005)

@@ -23,7 +23,8 @@ from penstock.fleet.pages import is_foreign
 from penstock.fleet.routes import Call, Endpoint
 from penstock.fleet.schema import ADDRESS, Health, InferenceRequest
 from penstock.fleet.serving import Server, bound, serve
-from tests.fleet.queen_world import WAIT_S_MAX, TestHive, World, world
+from tests.fleet.queen_world import TestHive, World, world
+from tests.fleet.until import WAIT_S_MAX
 
 SOON_S = 0.2
 NEVER_S = 3_600.0

@@ -17,7 +17,9 @@ from penstock.core.fleet.policy import HivePolicy, QueenPolicy
 from penstock.fleet.hive.log_reading import PIECE_BYTES, TAIL_BYTES_MAX, Reading
 from penstock.fleet.hive.worker_log import WorkerLog
 from tests.fleet.hives import PATIENCE_S, HiveProcess, hive
-from tests.fleet.queen_world import Behaviour, Heard, TestHive, until, world
+from tests.fleet.played_server import Behaviour, Heard
+from tests.fleet.queen_world import TestHive, world
+from tests.fleet.until import until
 
 SEEDS = range(20)
 ANY_BYTES = b"one\n\xff\xfe\x00 tw\xc3" + b"\xa4o\r\n" + "zoë 🦀\n".encode() + b"no end"

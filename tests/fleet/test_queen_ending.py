@@ -12,40 +12,12 @@ import pytest
 
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.fleet.sse import Said
-from tests.fleet.queen_world import (
-    DONE,
-    END,
-    STARTED,
-    Behaviour,
-    Heard,
-    TestWorker,
-    World,
-    chat,
-    offer,
-    token,
-    until,
-    world,
-)
+from tests.fleet.played_server import Behaviour, Heard
+from tests.fleet.queen_world import DONE, END, STARTED, Endless, TestWorker, World, chat, offer, token, world
+from tests.fleet.until import until
 
 CHAT = "/v1/chat/completions"
 SILENT: tuple[bytes, ...] = ()
-
-
-class Endless:
-    """Says `first`, and then nothing until it is told to stop."""
-
-    def __init__(self, *first: bytes) -> None:
-        self.first = first
-        self.stopped: list[str] = []
-
-    async def __call__(self, heard: Heard) -> None:
-        if heard.method == "DELETE":
-            self.stopped.append(heard.path.rsplit("/", 1)[-1])
-            await heard.answer(204)
-            return
-        await heard.begin()
-        await heard.put(*self.first)
-        await asyncio.Event().wait()
 
 
 def ending_with(may_end: asyncio.Event) -> Behaviour:
@@ -105,14 +77,7 @@ def test_who_leaves_the_queue_does_not_hurt_the_rest() -> None:
         async with world() as w:
             going_on = asyncio.Event()
 
-            async def behave(heard: Heard) -> None:
-                await heard.begin()
-                await heard.put(STARTED, token(0))
-                await going_on.wait()
-                await heard.put(END, DONE)
-                await heard.end()
-
-            worker = await w.worker(behave)
+            worker = await w.worker(ending_with(going_on))
             async with w.asking(request_id="first") as first:
                 await first.until("token")
                 async with w.asking(request_id="second") as second:

@@ -12,19 +12,8 @@ import pytest
 
 from penstock.core.fleet.policy import QueenPolicy
 from penstock.fleet.schema import API_VERSION
-from tests.fleet.queen_world import (
-    DONE,
-    STARTED,
-    Heard,
-    TestHive,
-    TestWorker,
-    World,
-    code_of,
-    offer,
-    one_token,
-    token,
-    world,
-)
+from tests.fleet.played_server import Heard
+from tests.fleet.queen_world import DONE, STARTED, TestHive, TestWorker, World, code_of, offer, one_token, token, world
 
 QUICK = QueenPolicy(stale_ms=600, heartbeat_ms=200)
 

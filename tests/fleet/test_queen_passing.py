@@ -10,21 +10,9 @@ import msgspec
 import pytest
 
 from penstock.core.fleet.policy import QueenPolicy
-from tests.fleet.queen_world import (
-    DONE,
-    END,
-    STARTED,
-    Behaviour,
-    Heard,
-    World,
-    chat,
-    offer,
-    one_token,
-    token,
-    until,
-    until_async,
-    world,
-)
+from tests.fleet.played_server import Behaviour, Heard
+from tests.fleet.queen_world import DONE, END, STARTED, Endless, World, chat, offer, one_token, token, world
+from tests.fleet.until import until, until_async
 from tests.scenarios.buffers import unread_bytes_max
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
@@ -291,17 +279,9 @@ def test_an_event_without_end_is_not_kept_for_ever() -> None:
 
 
 def test_a_worker_that_falls_silent_in_mid_stream_is_given_up() -> None:
-    async def behave(heard: Heard) -> None:
-        if heard.method == "DELETE":
-            await heard.answer(204)
-            return
-        await heard.begin()
-        await heard.put(STARTED, token(0))
-        await asyncio.Event().wait()
-
     async def scenario() -> None:
         async with world(QueenPolicy(silence_ms_max=300)) as w:
-            worker = await w.worker(behave)
+            worker = await w.worker(Endless(STARTED, token(0)))
             said = await w.infer(request_id="r")
             assert msgspec.json.decode(said[-2].data)["code"] == "WORKER_HUNG"
             assert (await worker.server.next(method="DELETE")).path == "/v1/inference/r"

@@ -8,15 +8,8 @@ import time
 from pathlib import Path
 
 from penstock.core.fleet.known import KnownHive
-from tests.fleet.queen_world import (
-    DONE,
-    TestHive,
-    World,
-    offer,
-    queen,
-    until,
-    world,
-)
+from tests.fleet.queen_world import DONE, TestHive, World, offer, queen, world
+from tests.fleet.until import until
 
 
 def test_a_new_queen_asks_the_hives_that_were_known_and_serves_within_two_seconds(tmp_path: Path) -> None:

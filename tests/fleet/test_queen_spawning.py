@@ -8,15 +8,8 @@ import msgspec
 
 from penstock.core.fleet.parties import Device
 from penstock.core.fleet.policy import QueenPolicy
-from tests.fleet.queen_world import (
-    STARTED,
-    Heard,
-    code_of,
-    offer,
-    token,
-    until,
-    world,
-)
+from tests.fleet.queen_world import STARTED, Endless, code_of, offer, token, world
+from tests.fleet.until import until
 
 
 def test_a_spawn_that_a_hive_refuses_is_told_to_who_waits() -> None:
@@ -136,7 +129,7 @@ def test_workers_are_spawned_and_ended_on_demand() -> None:
 def test_two_hives_share_the_work() -> None:
     async def scenario() -> None:
         async with world() as w:
-            workers = [await w.worker(endless, name=name, slots=2) for name in ("east", "west")]
+            workers = [await w.worker(Endless(STARTED, token(0)), name=name, slots=2) for name in ("east", "west")]
             streams = [w.asking() for _ in range(4)]
             for stream in streams:
                 answer = await stream.__aenter__()
@@ -144,13 +137,5 @@ def test_two_hives_share_the_work() -> None:
             for stream in streams:
                 await stream.__aexit__(None, None, None)
             assert [len([h for h in worker.server.heard if h.method == "POST"]) for worker in workers] == [2, 2]
-
-    async def endless(heard: Heard) -> None:
-        if heard.method == "DELETE":
-            await heard.answer(204)
-            return
-        await heard.begin()
-        await heard.put(STARTED, token(0))
-        await asyncio.Event().wait()
 
     asyncio.run(scenario())

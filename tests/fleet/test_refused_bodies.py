@@ -12,8 +12,7 @@ import pytest
 from penstock.fleet.deadlines import DEADLINE_HEADER, deadline_of
 from penstock.fleet.schema import DEADLINE_MS_MAX
 from tests.fleet.hives import hive
-from tests.fleet.queen_world import world
-from tests.fleet.test_queen_ending import Endless
+from tests.fleet.queen_world import Endless, world
 from tests.fleet.worker_world import worker
 
 PROMPT = {
