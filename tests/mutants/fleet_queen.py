@@ -1,11 +1,9 @@
-"""Defects of the queen: what routing decides, what is passed on, and who is believed."""
+"""Defects of the queen: what is passed on, and who is believed."""
 
 from __future__ import annotations
 
 from tests.mutants.defect import Planted
 
-ROUTING = "tests/unit/test_fleet_routing.py::"
-LIFE = "tests/unit/test_fleet_life.py::"
 PASSING = "tests/fleet/test_queen_passing.py::"
 ENDING = "tests/fleet/test_queen_ending.py::"
 HIVES = "tests/fleet/test_queen_hives.py::"
@@ -14,94 +12,6 @@ REFUSED = "tests/fleet/test_refused_bodies.py::"
 STORED = "tests/contract/test_hive_registries.py::"
 
 PLANTED = (
-    Planted(
-        "fleet-slots",
-        "a worker is given more requests than it has slots",
-        "core/fleet/parties.py",
-        "max(0, self.told.slots - len(self.taken))",
-        "self.told.slots",
-        (f"{ROUTING}test_an_idle_worker_comes_before_a_loaded_one_and_before_a_spawn",),
-    ),
-    Planted(
-        "fleet-queue-bound",
-        "the queue of a loaded model has no end",
-        "core/fleet/refusals.py",
-        "if waiting >= ledger.policy.queue_per_model_max and not _has_slot(ledger, model, waiting, now_ms):",
-        "if waiting >= ledger.policy.queue_per_model_max and not ledger.is_loaded(model):",
-        (f"{ROUTING}test_the_queue_is_bounded_for_loaded_models_too_and_the_wait_is_computed",),
-    ),
-    Planted(
-        "fleet-old-place",
-        "who is tried again goes to the end of the queue",
-        "core/fleet/queues.py",
-        "bisect.insort(self._queues.setdefault(asked.model, []), asked, key=_order)",
-        "self._queues.setdefault(asked.model, []).append(asked)",
-        (f"{ROUTING}test_who_is_tried_again_keeps_its_place",),
-    ),
-    Planted(
-        "fleet-one-spawn",
-        "a worker that is on its way does not count",
-        "core/fleet/routing.py",
-        "if self.is_coming(asked.model):\n            return None",
-        "if False:\n            return None",
-        (f"{ROUTING}test_while_a_worker_is_on_its_way_no_other_is_asked_for",),
-    ),
-    Planted(
-        "fleet-old-report",
-        "a report that is older than a spawn makes the worker vanish",
-        "core/fleet/ledger.py",
-        "for w in gone if not self._is_awaited(w, hive.heard_ms) for",
-        "for w in gone for",
-        (f"{ROUTING}test_while_a_worker_is_on_its_way_no_other_is_asked_for",),
-    ),
-    Planted(
-        "fleet-evicted-stays-out",
-        "an older report brings a worker back that makes way",
-        "core/fleet/ledger.py",
-        "_draining(told) if known.is_leaving else told",
-        "told",
-        (f"{ROUTING}test_an_idle_worker_makes_way_and_no_older_report_brings_it_back",),
-    ),
-    Planted(
-        "fleet-livelock",
-        "two impatient models end each other's workers",
-        "core/fleet/making_way.py",
-        "return asked.model != model and (first is None or asked.order < first.order)",
-        "return asked.model != model",
-        (f"{ROUTING}test_of_two_impatient_models_the_one_that_came_first_keeps_its_worker",),
-    ),
-    Planted(
-        "fleet-slot-kept",
-        "a hive that comes back has its slots free, though they are taken",
-        "core/fleet/ledger.py",
-        "taken = self._taken.setdefault(told.worker_id, set())",
-        "taken: set[str] = set()",
-        (f"{ROUTING}test_a_slot_stays_taken_while_the_hive_is_out_of_reach",),
-    ),
-    Planted(
-        "fleet-fencing",
-        "who was overtaken takes the name back",
-        "core/fleet/fencing.py",
-        "    if epoch:\n        return FencedOff(epoch=held.epoch)\n",
-        "",
-        (f"{LIFE}test_who_may_speak_for_a_name",),
-    ),
-    Planted(
-        "fleet-breaker",
-        "a failed try does not open the breaker again",
-        "core/fleet/restarts.py",
-        "if self.is_trying or len(self.failed_at)",
-        "if len(self.failed_at)",
-        (f"{LIFE}test_a_breaker_opens_lets_one_try_through_and_opens_again_or_closes",),
-    ),
-    Planted(
-        "fleet-names",
-        "a name may have a line break at its end",
-        "core/fleet/names.py",
-        "return bool(WORKER.fullmatch(name))",
-        'return bool(WORKER.fullmatch(name.rstrip("\\n")))',
-        ("tests/property/test_fleet_names.py::test_what_is_hostile_is_no_name",),
-    ),
     Planted(
         "queen-whole-events",
         "half an event is passed on",

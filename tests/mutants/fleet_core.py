@@ -1,0 +1,167 @@
+"""Defects of the pure core of the fleet: what routing decides, where there is room, when a model is tried again."""
+
+from __future__ import annotations
+
+from tests.mutants.defect import Planted
+
+ROUTING = "tests/unit/test_fleet_routing.py::"
+HIVE = "tests/fleet/test_hive_life.py::"
+LIFE = "tests/unit/test_fleet_life.py::"
+
+PLANTED = (
+    Planted(
+        "ports-swallowed",
+        "that a hive has no port is forgotten",
+        "core/fleet/ledger.py",
+        'known.ports = "own" if failed.details.get("workers") else "foreign"\n',
+        "self.held[hive, model] = Held(now_ms + self.policy.spawn_again_ms, failed)\n",
+        (
+            f"{ROUTING}test_where_others_have_every_port_who_waits_is_told_until_there_is_one",
+            f"{ROUTING}test_for_the_port_of_a_worker_that_serves_is_waited_and_nobody_is_asked_meanwhile",
+        ),
+    ),
+    Planted(
+        "port-told",
+        "a port that somebody asked for, and that is taken, fails who waits for the model",
+        "core/fleet/ledger.py",
+        '"WORKERS_EXHAUSTED", "PORT_TAKEN", "DRAINING"',
+        '"WORKERS_EXHAUSTED", "DRAINING"',
+        (f"{ROUTING}test_no_room_is_no_failure",),
+    ),
+    Planted(
+        "room-held",
+        "a hive that has no room is not asked again for as long as a client is to wait",
+        "core/fleet/ledger.py",
+        "wait_ms = retry_ms if failed.code in WAIT_CODES else 0",
+        "wait_ms = retry_ms",
+        (f"{ROUTING}test_no_room_is_no_failure",),
+    ),
+    Planted(
+        "ports-awaited",
+        "who waits for a port that others have waits until its deadline",
+        "core/fleet/refusals.py",
+        "return no_port(ledger, asked.id, able) or too_large(",
+        "return too_large(",
+        (f"{ROUTING}test_where_others_have_every_port_who_waits_is_told_until_there_is_one",),
+    ),
+    Planted(
+        "ports-kept",
+        "an idle worker keeps its port from other models",
+        "core/fleet/room.py",
+        '(places if hive.ports == "free" else min(places, 0)) + ended > 0',
+        '(places + ended if hive.ports == "free" else 0) > 0',
+        (f"{ROUTING}test_an_idle_worker_of_another_model_gives_its_port",),
+    ),
+    Planted(
+        "backoff-loaded",
+        "to have loaded is to have worked",
+        "core/fleet/restarts.py",
+        "        self.open_until_ms, self.is_trying = 0, False\n",
+        "        self.in_a_row, self.open_until_ms, self.is_trying = 0, 0, False\n",
+        (f"{HIVE}test_what_loads_and_dies_waits_twice_as_long_each_time_until_it_has_served",),
+    ),
+    Planted(
+        "no-place-said",
+        "who asks for a worker of a model that fails is told to end one",
+        "core/fleet/refusals.py",
+        "if more and all(hold_ms(ledger, hive, model, now_ms) for hive in more):",
+        "if False:",
+        (f"{ROUTING}test_who_asks_for_one_more_worker_is_told_why_there_is_none",),
+    ),
+    Planted(
+        "failed-log-unheard",
+        "who waited for a load that failed is told nothing of it",
+        "core/fleet/ledger.py",
+        "Failed(code, message, details))",
+        "Failed(code, message))",
+        ("tests/fleet/test_queen_spawning.py::test_a_load_that_fails_is_told_with_its_reason",),
+    ),
+    Planted(
+        "fleet-slots",
+        "a worker is given more requests than it has slots",
+        "core/fleet/parties.py",
+        "max(0, self.told.slots - len(self.taken))",
+        "self.told.slots",
+        (f"{ROUTING}test_an_idle_worker_comes_before_a_loaded_one_and_before_a_spawn",),
+    ),
+    Planted(
+        "fleet-queue-bound",
+        "the queue of a loaded model has no end",
+        "core/fleet/refusals.py",
+        "if waiting >= ledger.policy.queue_per_model_max and not _has_slot(ledger, model, waiting, now_ms):",
+        "if waiting >= ledger.policy.queue_per_model_max and not ledger.is_loaded(model):",
+        (f"{ROUTING}test_the_queue_is_bounded_for_loaded_models_too_and_the_wait_is_computed",),
+    ),
+    Planted(
+        "fleet-old-place",
+        "who is tried again goes to the end of the queue",
+        "core/fleet/queues.py",
+        "bisect.insort(self._queues.setdefault(asked.model, []), asked, key=_order)",
+        "self._queues.setdefault(asked.model, []).append(asked)",
+        (f"{ROUTING}test_who_is_tried_again_keeps_its_place",),
+    ),
+    Planted(
+        "fleet-one-spawn",
+        "a worker that is on its way does not count",
+        "core/fleet/routing.py",
+        "if self.is_coming(asked.model):\n            return None",
+        "if False:\n            return None",
+        (f"{ROUTING}test_while_a_worker_is_on_its_way_no_other_is_asked_for",),
+    ),
+    Planted(
+        "fleet-old-report",
+        "a report that is older than a spawn makes the worker vanish",
+        "core/fleet/ledger.py",
+        "for w in gone if not self._is_awaited(w, hive.heard_ms) for",
+        "for w in gone for",
+        (f"{ROUTING}test_while_a_worker_is_on_its_way_no_other_is_asked_for",),
+    ),
+    Planted(
+        "fleet-evicted-stays-out",
+        "an older report brings a worker back that makes way",
+        "core/fleet/ledger.py",
+        "_draining(told) if known.is_leaving else told",
+        "told",
+        (f"{ROUTING}test_an_idle_worker_makes_way_and_no_older_report_brings_it_back",),
+    ),
+    Planted(
+        "fleet-livelock",
+        "two impatient models end each other's workers",
+        "core/fleet/making_way.py",
+        "return asked.model != model and (first is None or asked.order < first.order)",
+        "return asked.model != model",
+        (f"{ROUTING}test_of_two_impatient_models_the_one_that_came_first_keeps_its_worker",),
+    ),
+    Planted(
+        "fleet-slot-kept",
+        "a hive that comes back has its slots free, though they are taken",
+        "core/fleet/ledger.py",
+        "taken = self._taken.setdefault(told.worker_id, set())",
+        "taken: set[str] = set()",
+        (f"{ROUTING}test_a_slot_stays_taken_while_the_hive_is_out_of_reach",),
+    ),
+    Planted(
+        "fleet-fencing",
+        "who was overtaken takes the name back",
+        "core/fleet/fencing.py",
+        "    if epoch:\n        return FencedOff(epoch=held.epoch)\n",
+        "",
+        (f"{LIFE}test_who_may_speak_for_a_name",),
+    ),
+    Planted(
+        "fleet-breaker",
+        "a failed try does not open the breaker again",
+        "core/fleet/restarts.py",
+        "if self.is_trying or len(self.failed_at)",
+        "if len(self.failed_at)",
+        (f"{LIFE}test_a_breaker_opens_lets_one_try_through_and_opens_again_or_closes",),
+    ),
+    Planted(
+        "fleet-names",
+        "a name may have a line break at its end",
+        "core/fleet/names.py",
+        "return bool(WORKER.fullmatch(name))",
+        'return bool(WORKER.fullmatch(name.rstrip("\\n")))',
+        ("tests/property/test_fleet_names.py::test_what_is_hostile_is_no_name",),
+    ),
+)
