@@ -9,6 +9,17 @@ ROUTING = "tests/unit/test_fleet_routing.py::"
 
 PLANTED = (
     Planted(
+        "card-unlisted",
+        "the list of workers does not say on which card they are",
+        "cli/workers_command.py",
+        'taken if worker.device == "cpu" else f"{taken} on {worker.device}"',
+        "taken",
+        (
+            "tests/scenarios/test_hives.py::"
+            "test_of_the_cards_of_one_machine_a_worker_that_wants_any_goes_to_that_with_most_left",
+        ),
+    ),
+    Planted(
         "device-hang",
         "a hive waits for ever for a driver that hangs",
         "adapters/devices_smi.py",

@@ -154,16 +154,22 @@ def _found(found: tuple[WorkerInfo, ...], worker: str) -> WorkerInfo:
     raise Failing("no worker is called so", 6, "see `penstock workers list`")
 
 
-def _cells(worker: WorkerInfo) -> tuple[str, ...]:
+def _place(worker: WorkerInfo) -> str:
+    """What it takes, and of which card."""
     from penstock.cli.fleet_view import size
 
+    taken = size(worker.memory_bytes) if worker.memory_bytes else "-"
+    return taken if worker.device == "cpu" else f"{taken} on {worker.device}"
+
+
+def _cells(worker: WorkerInfo) -> tuple[str, ...]:
     return (
         worker.worker_id,
         worker.hive,
         worker.model,
         worker.state,
         f"{worker.busy}/{worker.slots}",
-        size(worker.memory_bytes) if worker.memory_bytes else "-",
+        _place(worker),
         str(worker.pid or "-"),
         f"{worker.code} {worker.message}".strip(),
     )

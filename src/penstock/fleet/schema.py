@@ -169,7 +169,7 @@ class Spawned(Wire, frozen=True, kw_only=True):
     url: str
     state: WorkerState
     pid: int = 0
-    device: str = "cpu"
+    device: Short = "cpu"
 
 
 LOG_LINES_TOLD_MAX = 100

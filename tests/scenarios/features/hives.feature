@@ -153,6 +153,8 @@ Feature: Hives
     When Ada asks tiny
     Then Ada is answered one
     And the devices of the workers of tiny are gpu1
+    When someone runs penstock workers list
+    Then it prints 1.0 MB on gpu1
     When 3 workers of tiny are spawned
     Then the devices of the workers of tiny are gpu0, gpu1, gpu1, gpu1
     When 2 workers of tiny are spawned
